@@ -1,0 +1,35 @@
+//! Crosslink stands between microcontrollers and the people who watch and steer them.
+//!
+//! A device speaks to the front of [`broker`]. The front hands each publish to the router, for other
+//! MQTT clients, and to [`ingest`], which interprets it; the journal in [`store`] commits what it
+//! means; then the publisher is acknowledged and the [`hub`] tells whoever listens. Commands go the
+//! other way, through the one [`desk`]. A module imports only from lower floors.
+
+// Floor 0, words: pure, no tokio, no sockets, no SQL.
+pub mod address; //    the grammar of topics
+pub mod config;
+pub mod error; //      one Error in the gateway's own words
+pub mod model; //      readings, presence, commands, rejections: what is said everywhere //     every flag, with its default
+
+// Floor 1, doors: each the only place that names its library.
+pub mod broker; //     devices: our MQTT front, rumqttd's router behind it
+pub mod store; //      the database: one journal, one writer, many readers
+
+// Floor 2, heart.
+pub mod app;
+pub mod crosslink; //  what the pair does to each other
+pub mod desk; //       the one way in for a command
+pub mod devices; //    each device as the journal leaves it
+pub mod hub; //        committed events, to whoever listens
+pub mod ingest; //     what a message means, and the order in which it becomes history
+pub mod presence; //   who is there, and how we know //        all that a surface is given
+
+// Floor 3, surfaces: they know the app and floor 0, never each other.
+pub mod graphql;
+pub mod pages;
+pub mod rest;
+pub mod simulator; //  the pair, as two real MQTT clients
+
+// Floor 4, the house.
+pub mod gateway;
+pub mod http; //       joins the surfaces in one server //    start(Config) → Gateway; stop()
