@@ -1,1 +1,240 @@
-//! Being built.
+//! The broker: devices speak to the front, the router fans out to other MQTT clients.
+//!
+//! What comes in leaves through one queue, in the order in which each client said it, together with
+//! the means to acknowledge it once it is history.
+
+pub mod front;
+pub mod router;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use crate::{
+    error::Error,
+    model::{Event, RejectionReason, Retained, SessionEnd, SessionId, Timestamp},
+};
+
+pub use front::{Broker, Message, codec::QoS};
+
+/// A message from a client, on its way into history.
+#[derive(Debug)]
+pub struct Inbound {
+    pub session: SessionId,
+    pub client_id: Arc<str>,
+    pub topic: String,
+    pub payload: Bytes,
+    pub qos: QoS,
+    pub retain: bool,
+    pub at: Timestamp,
+    /// The client did not say it itself: its connection ended, and this is its will.
+    pub will: bool,
+    /// Why the front kept it from other clients, if it did.
+    pub refused: Option<RejectionReason>,
+    /// How many connected clients were subscribed to its topic.
+    pub receivers: usize,
+    /// The broker keeps it for those who subscribe later.
+    pub kept: bool,
+    pub ack: Option<Ack>,
+    /// The room that it takes on its way, in KiB.
+    pub room: u32,
+}
+
+/// What comes out of the broker, in order.
+#[derive(Debug)]
+pub enum Input {
+    Publish(Inbound),
+    Started(Started),
+    Ended(Ended),
+    /// A subscriber acknowledged this command's message.
+    Delivered {
+        command: crate::model::Seq,
+    },
+    /// Something the gateway itself adds to history. The answer is the event with its place.
+    Derived {
+        event: Event,
+        done: oneshot::Sender<Event>,
+    },
+}
+
+/// A client has connected.
+#[derive(Debug)]
+pub struct Started {
+    pub session: SessionId,
+    pub client_id: Arc<str>,
+    pub address: String,
+    pub at: Timestamp,
+    pub will_topic: Option<String>,
+}
+
+/// A client has left.
+#[derive(Debug)]
+pub struct Ended {
+    pub session: SessionId,
+    pub client_id: Arc<str>,
+    pub address: String,
+    pub at: Timestamp,
+    pub end: SessionEnd,
+    /// Its will was published.
+    pub will_published: bool,
+    /// The session of the same client that took over.
+    pub successor: Option<SessionId>,
+}
+
+/// The right to have a message acknowledged. Settled in the order of the client's messages.
+#[derive(Debug)]
+pub struct Ack(Arc<Settled>);
+
+impl Ack {
+    /// The message is on disk: its client may be told.
+    pub fn settle(self) {
+        self.0.count.fetch_add(1, Ordering::Release);
+        self.0.changed.notify_one();
+    }
+}
+
+/// How many messages of one client have become history since it last asked.
+#[derive(Debug, Default)]
+pub struct Settled {
+    count: AtomicU64,
+    changed: Notify,
+}
+
+impl Settled {
+    pub fn ack(self: &Arc<Settled>) -> Ack {
+        Ack(self.clone())
+    }
+
+    /// Takes what was settled since the last call.
+    pub fn take(&self) -> u64 {
+        self.count.swap(0, Ordering::Acquire)
+    }
+
+    /// Waits until there is something to take.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Room for this many KiB of messages that wait for the disk. A slow disk is felt by the publishers
+/// before it fills the memory of a small machine.
+const ROOM_KIB: usize = 64 * 1024;
+
+/// The way into history. Messages need room; what the gateway itself has to say always fits, because
+/// connections and requests are bounded where they come in.
+#[derive(Clone)]
+pub struct Intake(Arc<IntakeState>);
+
+struct IntakeState {
+    queue: mpsc::UnboundedSender<Input>,
+    room: Semaphore,
+    failing: AtomicBool,
+}
+
+/// The other end of the [`Intake`].
+pub struct Inputs {
+    queue: mpsc::UnboundedReceiver<Input>,
+    state: Arc<IntakeState>,
+}
+
+/// The way in, and its end.
+pub fn intake() -> (Intake, Inputs) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let state = Arc::new(IntakeState {
+        queue: sender,
+        room: Semaphore::new(ROOM_KIB),
+        failing: AtomicBool::new(false),
+    });
+    (Intake(state.clone()), Inputs { queue: receiver, state })
+}
+
+impl Intake {
+    /// Hands a message on, or gives it back while there is no room.
+    pub fn offer(&self, mut inbound: Inbound) -> Result<(), Inbound> {
+        match self.0.room.try_acquire_many(cost(&inbound)) {
+            Ok(permit) => {
+                permit.forget();
+                inbound.room = cost(&inbound);
+                self.send(Input::Publish(inbound));
+                Ok(())
+            }
+            Err(_) => Err(inbound),
+        }
+    }
+
+    /// Waits for room for this message; somebody else may still be faster.
+    pub async fn room(&self, inbound: &Inbound) {
+        // The semaphore is never closed.
+        let _ = self.0.room.acquire_many(cost(inbound)).await;
+    }
+
+    /// Hands on what always fits. After the gateway has stopped there is nobody to take it.
+    pub fn send(&self, input: Input) {
+        let _ = self.0.queue.send(input);
+    }
+
+    /// Writes an event of the gateway's own, and tells its place once it is history.
+    pub async fn record(&self, event: Event) -> Result<Event, Error> {
+        if self.failing() {
+            return Err(Error::Unavailable("the journal"));
+        }
+        let (done, place) = oneshot::channel();
+        self.send(Input::Derived { event, done });
+        place.await.map_err(|_| Error::Unavailable("the journal"))
+    }
+
+    /// Whether the journal cannot write at the moment.
+    pub fn failing(&self) -> bool {
+        self.0.failing.load(Ordering::Relaxed)
+    }
+}
+
+impl Inputs {
+    /// Waits for inputs and takes what is there, up to `limit`. False when there will be none any more.
+    pub async fn take(&mut self, inputs: &mut Vec<Input>, limit: usize) -> bool {
+        self.queue.recv_many(inputs, limit).await > 0
+    }
+
+    /// Gives the room of these inputs to others.
+    pub fn release(&self, inputs: &[Input]) {
+        let room: usize = inputs
+            .iter()
+            .map(|input| match input {
+                Input::Publish(inbound) => inbound.room as usize,
+                Input::Started(_) | Input::Ended(_) | Input::Delivered { .. } | Input::Derived { .. } => 0,
+            })
+            .sum();
+        self.state.room.add_permits(room);
+    }
+
+    /// Says whether the journal can write, so that the front knows what to wait for.
+    pub fn set_failing(&self, failing: bool) {
+        self.state.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Nothing more is taken: whoever still offers is not waited for.
+    pub fn close(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// In KiB, rounded up.
+fn cost(inbound: &Inbound) -> u32 {
+    1 + u32::try_from(inbound.payload.len() / 1024).unwrap_or(u32::MAX)
+}
+
+impl Inbound {
+    /// It as a message that is kept.
+    pub fn retained(&self) -> Retained {
+        Retained {
+            topic: self.topic.clone(),
+            payload: self.payload.clone(),
+            qos: self.qos.as_u8(),
+            at: self.at,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Who is connected, and how one connection of a client gives way to the next.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::model::SessionId;
+
+/// The connected clients by client id: one connection each.
+#[derive(Default)]
+pub struct Clients(Mutex<HashMap<Arc<str>, Seat>>);
+
+/// What a newcomer needs of the one who sits there.
+struct Seat {
+    session: SessionId,
+    /// Set to the newcomer's session: leave.
+    successor: watch::Sender<Option<SessionId>>,
+    /// Closed when the place is free.
+    left: watch::Receiver<()>,
+}
+
+/// A client's place. Dropping it frees the client id.
+pub struct Place {
+    clients: Arc<Clients>,
+    client_id: Arc<str>,
+    session: SessionId,
+    successor: watch::Receiver<Option<SessionId>>,
+    _left: watch::Sender<()>,
+}
+
+impl Clients {
+    /// Takes the place of `client_id`. Who sits there is asked to leave, and waited for: its
+    /// end must come before this one's beginning.
+    pub async fn enter(self: &Arc<Clients>, client_id: &Arc<str>, session: SessionId) -> Place {
+        loop {
+            let mut left = {
+                let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                match seats.get(client_id) {
+                    Some(seat) => {
+                        seat.successor.send_replace(Some(session));
+                        seat.left.clone()
+                    }
+                    None => {
+                        let (successor, asked) = watch::channel(None);
+                        let (leaving, left) = watch::channel(());
+                        seats.insert(client_id.clone(), Seat { session, successor, left });
+                        return Place {
+                            clients: self.clone(),
+                            client_id: client_id.clone(),
+                            session,
+                            successor: asked,
+                            _left: leaving,
+                        };
+                    }
+                }
+            };
+            // An error says that the other end is gone, which is what is waited for.
+            let _ = left.changed().await;
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Place {
+    /// Waits until another connection of the same client takes over.
+    pub async fn taken(&mut self) -> SessionId {
+        loop {
+            if let Some(successor) = *self.successor.borrow_and_update() {
+                return successor;
+            }
+            if self.successor.changed().await.is_err() {
+                // Nobody can ask any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut seats = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seats.get(&self.client_id).is_some_and(|seat| seat.session == self.session) {
+            seats.remove(&self.client_id);
+        }
+    }
+}

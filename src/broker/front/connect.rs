@@ -1,0 +1,135 @@
+//! How a connection becomes a session, and what is left of it at its end.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    time::Duration,
+};
+use tracing::{debug, info};
+
+use super::{
+    Front,
+    codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
+    session::{MAX_PACKET, MAX_UNSETTLED, Session},
+    subscriptions::is_topic,
+    writer::Writer,
+};
+use crate::{
+    address::is_command,
+    broker::{Input, Started},
+    model::{SessionId, Timestamp},
+};
+
+/// From the first byte of a connection to its CONNECT.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest client id, in bytes.
+const MAX_CLIENT_ID: usize = 256;
+
+/// Serves a connection until it ends.
+pub async fn serve<R, W>(front: Arc<Front>, mut reader: R, writer: W, peer: SocketAddr)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let mut input = BytesMut::new();
+    let mut writer = Writer::new(writer);
+    let connect = match tokio::time::timeout(CONNECT_DEADLINE, first_packet(&mut reader, &mut input)).await {
+        Ok(Ok(connect)) => connect,
+        Ok(Err((code, why))) => {
+            debug!(%peer, "refused a connection from {peer}: {why}");
+            if code == Code::UNSUPPORTED_VERSION {
+                writer.finish(&refusal(code), Version::V4).await;
+            }
+            return;
+        }
+        Err(_) => return debug!(%peer, "no CONNECT from {peer} in time"),
+    };
+    let version = connect.version;
+    let id = front.next_session();
+    let (client_id, properties) = match admit(&front, &connect, id) {
+        Ok(admitted) => admitted,
+        Err(code) => {
+            debug!(%peer, client_id = connect.client_id, "refused {:?} from {peer}: {code}", connect.client_id);
+            return writer.finish(&refusal(code), version).await;
+        }
+    };
+    let mut place = front.clients.enter(&client_id, id).await;
+    writer
+        .send(&Packet::ConnAck(ConnAck { session_present: false, code: Code::SUCCESS, properties }), version);
+    front.intake.send(Input::Started(Started {
+        session: id,
+        client_id: client_id.clone(),
+        address: peer.to_string(),
+        at: Timestamp::now(),
+        will_topic: connect.will.as_ref().map(|will| will.topic.clone()),
+    }));
+    info!(client_id = &*client_id, %peer, "{client_id} connected from {peer}");
+    let mut session = Session::new(front, reader, input, writer, &connect, id, client_id, peer);
+    let end = session.run(&mut place).await;
+    let (mut writer, code) = session.end(end, connect.will);
+    // The next connection of this client need not wait until this one has heard why it ended.
+    drop(place);
+    if let Some(code) = code {
+        let farewell = Packet::Disconnect(Disconnect { code, properties: Properties::none() });
+        writer.finish(&farewell, version).await;
+    }
+}
+
+/// Reads until there is a CONNECT.
+async fn first_packet(
+    reader: &mut (impl AsyncRead + Unpin),
+    input: &mut BytesMut,
+) -> Result<Box<Connect>, (Code, String)> {
+    loop {
+        match codec::decode(input, None, MAX_PACKET) {
+            Ok(Some(Packet::Connect(connect))) => return Ok(connect),
+            Ok(Some(_)) => return Err((Code::PROTOCOL_ERROR, "it did not begin with CONNECT".into())),
+            Ok(None) => {}
+            Err(malformed) => return Err((malformed.code, malformed.to_string())),
+        }
+        match reader.read_buf(input).await {
+            Ok(0) => return Err((Code::UNSPECIFIED, "it closed before CONNECT".into())),
+            Ok(_) => {}
+            Err(why) => return Err((Code::UNSPECIFIED, why.to_string())),
+        }
+    }
+}
+
+fn refusal(code: Code) -> Packet {
+    Packet::ConnAck(ConnAck { session_present: false, code, properties: Properties::none() })
+}
+
+/// Whether a client may come in, under which name, and what it has to know.
+fn admit(front: &Front, connect: &Connect, session: SessionId) -> Result<(Arc<str>, Properties), Code> {
+    let id = connect.client_id.as_str();
+    let nameless_session = id.is_empty() && connect.version == Version::V4 && !connect.clean_start;
+    if id.len() > MAX_CLIENT_ID || nameless_session || id.chars().any(char::is_control) {
+        return Err(Code::CLIENT_ID_NOT_VALID);
+    }
+    if let Some(will) = &connect.will {
+        if !is_topic(&will.topic) {
+            return Err(Code::TOPIC_INVALID);
+        }
+        if will.retain && is_command(&will.topic, &front.pair) {
+            return Err(Code::NOT_AUTHORIZED);
+        }
+    }
+    if connect.properties.auth_method().is_some() {
+        return Err(Code::BAD_AUTHENTICATION_METHOD);
+    }
+    let mut properties = Properties::none();
+    properties.push(Property::ReceiveMaximum(MAX_UNSETTLED as u16));
+    properties.push(Property::MaximumPacketSize(MAX_PACKET as u32));
+    // Said because they are refused: sessions end with their connection, and so on.
+    properties.push(Property::SessionExpiry(0));
+    properties.push(Property::SharedAvailable(0));
+    properties.push(Property::SubscriptionIdsAvailable(0));
+    if !id.is_empty() {
+        return Ok((id.into(), properties));
+    }
+    let assigned = format!("auto-{session}");
+    properties.push(Property::AssignedClientId(assigned.clone()));
+    Ok((assigned.into(), properties))
+}

@@ -1,0 +1,99 @@
+//! The doors that clients come in by.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::OwnedSemaphorePermit,
+    time::{Duration, sleep},
+};
+use tracing::warn;
+
+use super::{Front, connect, websocket};
+use crate::error::Error;
+
+/// After the system refused a connection, for want of file descriptors perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A peer that has vanished without a word is found so, whatever keepalive it asked for.
+const DEAD_PEER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(20);
+
+pub async fn tcp(front: Arc<Front>, address: SocketAddr) -> Result<SocketAddr, Error> {
+    listen(front, "--mqtt", address, |front, socket, peer| async move {
+        let (reader, writer) = socket.into_split();
+        connect::serve(front, reader, writer, peer).await;
+    })
+    .await
+}
+
+pub async fn websocket(front: Arc<Front>, address: SocketAddr) -> Result<SocketAddr, Error> {
+    listen(front, "--mqtt-ws", address, websocket::serve_tcp).await
+}
+
+/// Accepts connections until the gateway stops, each into a task of its own.
+async fn listen<F>(
+    front: Arc<Front>,
+    flag: &'static str,
+    address: SocketAddr,
+    serve: fn(Arc<Front>, TcpStream, SocketAddr) -> F,
+) -> Result<SocketAddr, Error>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await.map_err(|why| taken(flag, address, &why))?;
+    let bound = listener.local_addr().map_err(Error::internal)?;
+    let tasks = front.tasks.clone();
+    tasks.spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                _ = front.stopping.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    let Ok(permit) = front.connections.clone().try_acquire_owned() else {
+                        metrics::counter!("crosslink_mqtt_refused_total").increment(1);
+                        continue;
+                    };
+                    if let Err(why) = prepare(&socket) {
+                        warn!(%peer, "cannot prepare the connection of {peer}: {why}");
+                    }
+                    front.tasks.spawn(hold(permit, serve(front.clone(), socket, peer)));
+                }
+                Err(why) => {
+                    warn!("cannot accept a connection: {why}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    });
+    Ok(bound)
+}
+
+/// Keeps a connection's place until it has ended.
+async fn hold(_permit: OwnedSemaphorePermit, session: impl Future<Output = ()>) {
+    session.await;
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_EVERY).with_interval(PROBE_EVERY))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(DEAD_PEER))?;
+    Ok(())
+}
+
+/// What to do about an address that cannot be listened on.
+pub fn taken(flag: &str, address: SocketAddr, why: &io::Error) -> Error {
+    Error::Setup(match why.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{address} is taken by another program: stop it, or choose another address with {flag} (port 0 picks a free one)"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("{address} may not be listened on by this user: choose a port above 1023 with {flag}")
+        }
+        _ => format!("cannot listen on {address}: {why}; choose another address with {flag}"),
+    })
+}

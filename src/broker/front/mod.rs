@@ -1,0 +1,225 @@
+//! Our own MQTT front: every byte of a client is checked here before it reaches anything else.
+//!
+//! The front owns the connections, the wills, the retained messages, the packet ids and the
+//! acknowledgements. The router behind it only fans out.
+
+mod clients;
+pub mod codec;
+mod connect;
+mod listener;
+mod outgoing;
+mod retained;
+mod session;
+mod subscriptions;
+mod websocket;
+mod writer;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{clients::Clients, codec::QoS, retained::RetainedMessages, subscriptions::Subscriptions};
+use super::{
+    Inbound, Intake,
+    router::{Header, Router},
+};
+use crate::{
+    address::{Address, Place, is_command},
+    error::Error,
+    model::{Pair, RejectionReason, Retained, Seq, SessionId, Timestamp},
+};
+
+/// Connections that are served at a time; a Raspberry Pi serves them all.
+pub const MAX_CONNECTIONS: usize = 4_096;
+/// The longest payload in the gateway's namespaces: what is kept must be small enough to be kept.
+pub const MAX_PAYLOAD: usize = 256 * 1024;
+
+/// The broker as the rest of the gateway sees it.
+#[derive(Clone)]
+pub struct Broker(Arc<Front>);
+
+/// A message that the gateway itself publishes.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub topic: String,
+    pub payload: Bytes,
+    pub qos: QoS,
+    pub retain: bool,
+    /// The command that it is.
+    pub command: Option<Seq>,
+}
+
+/// What the sessions share.
+struct Front {
+    pair: Pair,
+    intake: Intake,
+    router: Arc<Router>,
+    subscriptions: Subscriptions,
+    retained: RetainedMessages,
+    clients: Arc<Clients>,
+    connections: Arc<Semaphore>,
+    last_session: AtomicI64,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Messages on their way to the router, in order.
+type FanOut = Vec<(Header, String, Bytes)>;
+
+impl Broker {
+    /// `retained` is what the journal kept.
+    pub fn open(pair: Pair, retained: Vec<Retained>, intake: Intake) -> Result<Broker, Error> {
+        let router = Router::start().map_err(Error::internal)?;
+        Ok(Broker(Arc::new(Front {
+            pair,
+            intake,
+            router: Arc::new(router),
+            subscriptions: Subscriptions::default(),
+            retained: RetainedMessages::restored(retained),
+            clients: Arc::default(),
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            last_session: AtomicI64::new(0),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })))
+    }
+
+    /// Serves MQTT over TCP. Returns the address that was bound.
+    pub async fn listen(&self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        listener::tcp(self.0.clone(), address).await
+    }
+
+    /// Serves MQTT over WebSocket. Returns the address that was bound.
+    pub async fn listen_websocket(&self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        listener::websocket(self.0.clone(), address).await
+    }
+
+    /// Serves a WebSocket that came in by the HTTP server, to its end.
+    pub async fn serve(&self, socket: axum::extract::ws::WebSocket, peer: SocketAddr) {
+        websocket::serve_axum(self.0.clone(), socket, peer).await;
+    }
+
+    /// Publishes a message of the gateway's own, and tells how many clients it goes to.
+    pub fn publish(&self, message: Message) -> usize {
+        if message.retain {
+            self.0.retained.keep(Retained {
+                topic: message.topic.clone(),
+                payload: message.payload.clone(),
+                qos: message.qos.as_u8(),
+                at: Timestamp::now(),
+            });
+        }
+        let receivers = self.0.subscriptions.receivers(&message.topic, GATEWAY);
+        if receivers > 0 {
+            let header = Header {
+                number: 0,
+                origin: GATEWAY,
+                command: message.command,
+                qos: message.qos,
+                retain: message.retain,
+            };
+            self.0.router.publish([(header, message.topic, message.payload)]);
+        }
+        receivers
+    }
+
+    /// What is kept for a topic.
+    pub fn retained(&self, topic: &str) -> Option<Retained> {
+        self.0.retained.get(topic)
+    }
+
+    /// How many clients are connected.
+    pub fn clients(&self) -> usize {
+        self.0.clients.count()
+    }
+
+    /// Ends every session without publishing a will, and waits until they are gone.
+    pub async fn stop(&self) {
+        self.0.stopping.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+/// The session of what the gateway itself publishes.
+const GATEWAY: SessionId = SessionId(0);
+
+/// A message of a client, decoded and not yet judged.
+struct Incoming {
+    session: SessionId,
+    client_id: Arc<str>,
+    topic: String,
+    payload: Bytes,
+    qos: QoS,
+    retain: bool,
+    will: bool,
+}
+
+impl Front {
+    /// Judges a message: what other clients hear goes to `fan_out`, what history needs is returned.
+    fn judge(&self, incoming: Incoming, fan_out: &mut FanOut) -> Option<Inbound> {
+        let recorded = Place::of(&incoming.topic, &self.pair) != Place::Foreign;
+        let refused = match &incoming {
+            message if message.retain && is_command(&message.topic, &self.pair) => {
+                Some(RejectionReason::RetainedCommand)
+            }
+            message if recorded && message.payload.len() > MAX_PAYLOAD => Some(RejectionReason::TooLarge),
+            _ => None,
+        };
+        let mut inbound = Inbound {
+            session: incoming.session,
+            client_id: incoming.client_id,
+            topic: incoming.topic,
+            payload: incoming.payload,
+            qos: incoming.qos,
+            retain: incoming.retain,
+            at: Timestamp::now(),
+            will: incoming.will,
+            refused,
+            receivers: 0,
+            kept: false,
+            ack: None,
+            room: 0,
+        };
+        if refused.is_none() {
+            if inbound.retain {
+                inbound.kept = self.retained.keep(inbound.retained());
+            }
+            inbound.receivers = self.subscriptions.receivers(&inbound.topic, inbound.session);
+            if inbound.receivers > 0 {
+                let header = Header {
+                    number: 0,
+                    origin: inbound.session,
+                    command: None,
+                    qos: inbound.qos,
+                    retain: inbound.retain,
+                };
+                fan_out.push((header, inbound.topic.clone(), inbound.payload.clone()));
+            }
+        }
+        (recorded || inbound.kept).then_some(inbound)
+    }
+
+    /// Whether a will on `topic` says what a takeover says already: that its device is there.
+    fn is_presence(&self, topic: &str) -> bool {
+        matches!(Place::of(topic, &self.pair), Place::Known { address: Address::Presence { .. }, .. })
+    }
+
+    /// A session id that was never used: the time, unless two come in the same microsecond.
+    fn next_session(&self) -> SessionId {
+        let now = Timestamp::now().0;
+        let last = self
+            .last_session
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)))
+            .unwrap_or_default();
+        SessionId(now.max(last + 1))
+    }
+}
