@@ -1,1 +1,3 @@
-//! Being built.
+//! Devices: our MQTT front.
+
+pub mod front;

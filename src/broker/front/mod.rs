@@ -1,0 +1,3 @@
+//! What devices connect to.
+
+pub mod codec;
