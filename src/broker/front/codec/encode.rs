@@ -144,7 +144,7 @@ fn encode_connack(connack: &ConnAck, version: Version, out: &mut BytesMut) {
     });
 }
 
-/// What 3.1.1 says for it. It has no word for most refusals; "server unavailable" is the one that asks to try later.
+/// What 3.1.1 says for it. For most refusals it has no word: "server unavailable" asks to try later.
 fn return_code(code: Code) -> u8 {
     match code {
         Code::SUCCESS => 0,
@@ -215,7 +215,7 @@ fn frame(first: u8, out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
     out.truncate(length_at + count + remaining);
 }
 
-/// The reason code and properties that end an acknowledgement or a DISCONNECT, left out as far as they say nothing.
+/// The end of an acknowledgement or a DISCONNECT, left out as far as it says nothing.
 fn put_outcome(code: Code, properties: &Properties, out: &mut BytesMut) {
     if properties.is_empty() {
         if code != Code::SUCCESS {
@@ -282,4 +282,131 @@ fn varint(value: usize) -> ([u8; MAX_DIGITS], usize) {
         *digit |= 0x80;
     }
     (digits, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::{Disconnect, Property, SubAck, UnsubAck};
+    use super::*;
+
+    fn written(packet: Packet, version: Version) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        encode(&packet, version, &mut out);
+        out.to_vec()
+    }
+
+    fn reason() -> Properties {
+        Properties::from_iter([Property::ReasonString("no".to_owned())])
+    }
+
+    #[test]
+    fn a_refused_connection_gets_a_return_code_of_3_1_1() {
+        let written = |code, version| {
+            written(Packet::ConnAck(ConnAck { session_present: true, code, properties: reason() }), version)
+        };
+        assert_eq!(written(Code::SUCCESS, Version::V4), b"\x20\x02\x01\x00");
+        let refusals = [
+            (Code::UNSUPPORTED_VERSION, 1),
+            (Code::CLIENT_ID_NOT_VALID, 2),
+            (Code::SERVER_UNAVAILABLE, 3),
+            (Code::QUOTA_EXCEEDED, 3),
+            (Code::BAD_CREDENTIALS, 4),
+            (Code::NOT_AUTHORIZED, 5),
+        ];
+        for (code, return_code) in refusals {
+            assert_eq!(written(code, Version::V4), [0x20, 2, 0, return_code], "{code}");
+        }
+        assert_eq!(written(Code::BAD_CREDENTIALS, Version::V5), b"\x20\x08\x00\x86\x05\x1f\x00\x02no");
+    }
+
+    #[test]
+    fn a_refused_subscription_is_0x80_in_3_1_1() {
+        let codes = vec![Code::GRANTED_QOS_1, Code::NOT_AUTHORIZED];
+        let suback = Packet::SubAck(SubAck { packet_id: 7, codes, properties: reason() });
+        assert_eq!(written(suback.clone(), Version::V4), b"\x90\x04\x00\x07\x01\x80");
+        assert_eq!(written(suback, Version::V5), b"\x90\x0a\x00\x07\x05\x1f\x00\x02no\x01\x87");
+    }
+
+    #[test]
+    fn an_unsubscription_has_no_codes_in_3_1_1() {
+        let unsuback = Packet::UnsubAck(UnsubAck {
+            packet_id: 7,
+            codes: vec![Code::NO_SUBSCRIPTION_EXISTED],
+            properties: Properties::none(),
+        });
+        assert_eq!(written(unsuback.clone(), Version::V4), b"\xb0\x02\x00\x07");
+        assert_eq!(written(unsuback, Version::V5), b"\xb0\x04\x00\x07\x00\x11");
+    }
+
+    #[test]
+    fn an_acknowledgement_is_as_short_as_it_can_be() {
+        let ack = |code, properties| Packet::PubRel(Ack { packet_id: 7, code, properties });
+        let refused = ack(Code::PACKET_ID_NOT_FOUND, reason());
+        assert_eq!(written(refused.clone(), Version::V4), b"\x62\x02\x00\x07");
+        assert_eq!(written(refused, Version::V5), b"\x62\x09\x00\x07\x92\x05\x1f\x00\x02no");
+        let bare = ack(Code::PACKET_ID_NOT_FOUND, Properties::none());
+        assert_eq!(written(bare, Version::V5), b"\x62\x03\x00\x07\x92");
+        assert_eq!(written(ack(Code::SUCCESS, Properties::none()), Version::V5), b"\x62\x02\x00\x07");
+    }
+
+    #[test]
+    fn a_server_of_3_1_1_says_no_goodbye() {
+        let goodbye = Packet::Disconnect(Disconnect {
+            code: Code::SERVER_SHUTTING_DOWN,
+            properties: Properties::none(),
+        });
+        assert_eq!(written(goodbye.clone(), Version::V4), b"");
+        assert_eq!(written(goodbye, Version::V5), b"\xe0\x01\x8b");
+    }
+
+    #[test]
+    fn a_publish_is_as_long_as_announced() {
+        for payload in [0, 5, 119, 120, 130, 16_400, 2_100_000] {
+            for version in [Version::V4, Version::V5] {
+                let publish = Publish {
+                    dup: false,
+                    qos: QoS::AtLeastOnce,
+                    retain: true,
+                    topic: "a/b".to_owned(),
+                    packet_id: 7,
+                    properties: Properties::from_iter([
+                        Property::SubscriptionId(300),
+                        Property::SubscriptionId(1),
+                        Property::UserProperty("k".to_owned(), "ä".to_owned()),
+                    ]),
+                    payload: Bytes::from(vec![b'x'; payload]),
+                };
+                let mut out = BytesMut::new();
+                encode_publish(&publish, version, &mut out);
+                assert_eq!(out.len(), publish_len(&publish, version), "{payload} bytes in {version:?}");
+                assert_eq!(written(Packet::Publish(publish), version), out);
+            }
+        }
+    }
+
+    #[test]
+    fn a_publish_carries_the_identifiers_of_its_subscriptions() {
+        let publish = Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: "t".to_owned(),
+            packet_id: 0,
+            properties: Properties::from_iter([Property::SubscriptionId(300), Property::SubscriptionId(1)]),
+            payload: Bytes::from_static(b"x"),
+        };
+        let mut out = BytesMut::new();
+        encode_publish(&publish, Version::V5, &mut out);
+        assert_eq!(&out[..], b"\x30\x0a\x00\x01t\x05\x0b\xac\x02\x0b\x01x");
+    }
+
+    #[test]
+    fn a_text_too_long_for_its_length_is_cut_between_characters() {
+        let mut out = BytesMut::new();
+        put_text(&"ä".repeat(40_000), &mut out);
+        assert_eq!(out.len(), 2 + 65_534);
+        assert_eq!(out[..2], [0xFF, 0xFE]);
+    }
 }

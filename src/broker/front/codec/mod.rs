@@ -18,7 +18,7 @@ pub use decode::decode;
 pub use encode::{encode, encode_publish, publish_len};
 pub use properties::{Properties, Property};
 
-/// The most bytes that can follow a fixed header, and the greatest subscription identifier: four digits of seven bits.
+/// The most bytes that can follow a fixed header, as four digits of seven bits; the last subscription id too.
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
