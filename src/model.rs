@@ -544,3 +544,47 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(payloads: &[&str], action: Action) {
+        for payload in payloads {
+            assert_eq!(Action::of_payload(payload), action, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_command_resumes() {
+        all(&["", " ", "\r\n", r#"{"play":""}"#, r#"{"play":null}"#], Action::Resume);
+    }
+
+    #[test]
+    fn words_and_numbers_above_zero_play() {
+        all(&["true", " TRUE ", "1", "on", "Play\n", "0.5", "2", "1e3"], Action::Play);
+        all(&[r#"{"play":1}"#, r#"{"play":true}"#, r#" {"Play": "ON"} "#, r#"{"play":0.1}"#], Action::Play);
+    }
+
+    #[test]
+    fn words_and_numbers_up_to_zero_stop() {
+        all(&["false", "FALSE", "0", "off", " Stop", "0.0", "-0", "-3"], Action::Stop);
+        all(&[r#"{"play":0}"#, r#"{"play":false}"#, r#"{"play":"off"}"#], Action::Stop);
+    }
+
+    #[test]
+    fn any_other_text_stops() {
+        all(
+            &["banana", "{}", "[]", "null", "nan", r#"{"play":[1]}"#, r#"{"play":"#, "true true"],
+            Action::Stop,
+        );
+    }
+
+    #[test]
+    fn what_an_action_sends_asks_for_it() {
+        for action in [Action::Play, Action::Stop, Action::Resume] {
+            assert_eq!(Action::of_payload(action.payload()), action);
+            assert_eq!(Action::named(action.name()), Some(action));
+        }
+    }
+}

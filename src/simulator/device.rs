@@ -1,0 +1,294 @@
+//! One simulated device: a board with power, a buzzer and a line to the broker.
+//!
+//! It boots, lives until its power is cut or it resets, and boots again, for ever.
+
+use std::{future, time::Duration};
+
+use tokio::{
+    task::JoinHandle,
+    time::{self, Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Fault, Voice,
+    climate::Climate,
+    firmware::{Firmware, Sound},
+    wire::{News, Wire},
+};
+use crate::{address::Address, error::Error, model::Action};
+
+/// How often a device measures.
+const MEASURES_EVERY: Duration = Duration::from_millis(2600);
+/// One turn of the firmware's loop: far less than the shortest note.
+const TICK: Duration = Duration::from_millis(50);
+/// Long enough for the pair to be itself again before the next fault.
+const FAULT_EVERY: Duration = Duration::from_secs(20);
+/// How long a device without power stays away.
+const AWAY: Duration = Duration::from_secs(5);
+/// Waiting for the broker begins with the first and doubles up to the last.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+/// A connection that lasted this long was a good one; two clients of the same name never get so far.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// A device on its own, in a task of its own. Dropped, it runs on.
+#[derive(Debug)]
+pub struct Device {
+    task: JoinHandle<Result<(), Error>>,
+    stop: CancellationToken,
+}
+
+impl Device {
+    /// Switches on the device `name`, which listens to `peer`.
+    pub fn start(name: &str, peer: &str, mqtt: (String, u16), voice: Voice) -> Device {
+        let board = Board::new(name, peer, mqtt, voice);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        Device { task: tokio::spawn(async move { board.run(&stopped).await }), stop }
+    }
+
+    /// Cuts the power: the connection is dropped without a DISCONNECT before this returns.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    /// Lets the device say `offline` and DISCONNECT.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.stop.cancel();
+        self.task.await.map_err(Error::internal)?
+    }
+}
+
+/// What a device is, power or not.
+pub(super) struct Board {
+    pub(super) name: String,
+    pub(super) peer: String,
+    pub(super) mqtt: (String, u16),
+    pub(super) fault: Option<Fault>,
+    pub(super) voice: Voice,
+}
+
+/// How the time between boot and the next boot ends.
+enum End {
+    Stopped,
+    PowerCut,
+    /// The connection is left behind, half open.
+    Reset(Wire),
+}
+
+impl Board {
+    pub(super) fn new(name: &str, peer: &str, mqtt: (String, u16), voice: Voice) -> Board {
+        Board { name: name.to_owned(), peer: peer.to_owned(), mqtt, fault: None, voice }
+    }
+
+    /// Lives until `stop` is cancelled.
+    pub(super) async fn run(self, stop: &CancellationToken) -> Result<(), Error> {
+        let mut climate = Climate::around(&self.name);
+        // Held and never looked at again, until the next one takes its place.
+        let mut _half_open = None;
+        loop {
+            match self.powered(&mut climate, stop).await? {
+                End::Stopped => return Ok(()),
+                End::Reset(wire) => {
+                    self.say("resets: connects anew, its old connection hangs")?;
+                    _half_open = Some(wire);
+                }
+                End::PowerCut => {
+                    self.say("has lost power")?;
+                    if stop.run_until_cancelled(time::sleep(AWAY)).await.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// From one boot to the next.
+    async fn powered(&self, climate: &mut Climate, stop: &CancellationToken) -> Result<End, Error> {
+        let mut firmware = Firmware::new(&self.peer);
+        let mut wire = Wire::connect(&self.mqtt, &self.name, Duration::ZERO);
+        let mut connected_at: Option<Instant> = None;
+        let mut retry = FIRST_RETRY;
+        let mut outage_told = false;
+
+        let mut tick = time::interval(TICK);
+        let mut measure = time::interval(MEASURES_EVERY);
+        for timer in [&mut tick, &mut measure] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+
+        loop {
+            tokio::select! {
+                news = wire.next() => match news {
+                    News::Connected => {
+                        connected_at = Some(Instant::now());
+                        outage_told = false;
+                        wire.greet(&self.peer);
+                        self.say(&format!("is online at {}", self.broker()))?;
+                    }
+                    News::Message { topic, payload } => self.hear(&mut firmware, &topic, &payload)?,
+                    News::Lost(why) => {
+                        let broker = self.broker();
+                        if let Some(at) = connected_at.take() {
+                            retry = if at.elapsed() < GOOD_CONNECTION { retry } else { FIRST_RETRY };
+                            outage_told = true;
+                            self.say(&format!("has lost {broker} ({why}); trying again"))?;
+                        } else if !outage_told {
+                            outage_told = true;
+                            self.say(&format!("waits: {broker} does not answer ({why}); trying again"))?;
+                        }
+                        wire = Wire::connect(&self.mqtt, &self.name, retry);
+                        retry = (retry * 2).min(LAST_RETRY);
+                    }
+                },
+                _ = tick.tick() => if let Some(sound) = firmware.tick(TICK) {
+                    self.sound(&firmware, sound)?;
+                },
+                _ = measure.tick(), if connected_at.is_some() => wire.report(&climate.measure()),
+                fault = self.trouble(connected_at) => return Ok(match fault {
+                    Fault::Crash => End::PowerCut,
+                    Fault::Takeover => End::Reset(wire),
+                }),
+                () = stop.cancelled() => {
+                    if connected_at.is_some() {
+                        wire.part().await;
+                    }
+                    return Ok(End::Stopped);
+                }
+            }
+        }
+    }
+
+    /// The device's fault, when a connection has stood long enough for it.
+    async fn trouble(&self, connected_at: Option<Instant>) -> Fault {
+        match (self.fault, connected_at) {
+            (Some(fault), Some(at)) => {
+                time::sleep_until(at + FAULT_EVERY).await;
+                fault
+            }
+            _ => future::pending().await,
+        }
+    }
+
+    fn hear(&self, firmware: &mut Firmware, topic: &str, payload: &[u8]) -> Result<(), Error> {
+        let peer = &self.peer;
+        match topic.parse() {
+            Ok(Address::Play { device }) if device == self.name => {
+                self.say(&match firmware.on_command(payload) {
+                    Action::Play => format!("told to play: plays whatever {peer} measures"),
+                    Action::Stop => format!("told to stop: silent whatever {peer} measures"),
+                    Action::Resume => format!("told to resume: follows {peer} again"),
+                })
+            }
+            Ok(Address::Sensor { device }) if device == *peer => {
+                firmware.on_peer_reading(payload);
+                Ok(())
+            }
+            Ok(Address::Presence { device })
+                if device == *peer && payload.trim_ascii().eq_ignore_ascii_case(b"online") =>
+            {
+                firmware.on_peer_online();
+                self.say(&format!("hears that {peer} is online: its melody starts over"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sound(&self, firmware: &Firmware, sound: Sound) -> Result<(), Error> {
+        let reason = firmware.reason();
+        let heard = match sound {
+            Sound::Bar(bar) => {
+                let notes: Vec<&str> = bar.iter().map(|note| note.name).collect();
+                format!("♪ {}  ({reason})", notes.join(" "))
+            }
+            Sound::Silence => format!("silent  ({reason})"),
+        };
+        self.voice.play(&self.name, &heard)
+    }
+
+    fn say(&self, what: &str) -> Result<(), Error> {
+        self.voice.say(&self.name, what)
+    }
+
+    fn broker(&self) -> String {
+        let (host, port) = &self.mqtt;
+        format!("{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+    const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+    /// An esp32 that has said `online` to a broker, and the broker's end of the line.
+    async fn connected() -> io::Result<(Device, TcpStream)> {
+        let broker = TcpListener::bind("127.0.0.1:0").await?;
+        let mqtt = ("127.0.0.1".to_owned(), broker.local_addr()?.port());
+        let device = Device::start("esp32", "raspberry", mqtt, Voice::Log);
+        let (mut line, _) = broker.accept().await?;
+        until(&mut line, b"offline").await?;
+        line.write_all(&CONNACK).await?;
+        until(&mut line, b"presence/esp32/status\0\x02online").await?;
+        Ok((device, line))
+    }
+
+    /// Reads until `end` was said.
+    async fn until(line: &mut TcpStream, end: &[u8]) -> io::Result<()> {
+        let mut said = Vec::new();
+        while !said.windows(end.len()).any(|window| window == end) {
+            said.push(line.read_u8().await?);
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_killed_device_leaves_without_a_word() -> io::Result<()> {
+        let (device, mut line) = connected().await?;
+
+        device.kill().await;
+
+        let mut said = Vec::new();
+        line.read_to_end(&mut said).await?;
+        assert!(!said.ends_with(&DISCONNECT) && !said.ends_with(b"offline"), "{said:?}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_stopped_device_says_offline_and_disconnects() -> io::Result<()> {
+        let (device, mut line) = connected().await?;
+        let stopped = tokio::spawn(device.stop());
+
+        until(&mut line, b"offline").await?;
+        until(&mut line, &DISCONNECT).await?;
+
+        drop(line);
+        assert!(matches!(stopped.await, Ok(Ok(()))));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_device_connects_again_and_again() -> io::Result<()> {
+        let broker = TcpListener::bind("127.0.0.1:0").await?;
+        let mqtt = ("127.0.0.1".to_owned(), broker.local_addr()?.port());
+        let device = Device::start("esp32", "raspberry", mqtt, Voice::Log);
+        for _ in 0..2 {
+            let (mut line, _) = broker.accept().await?;
+            line.write_all(&CONNACK).await?;
+            until(&mut line, b"online").await?;
+        }
+        device.kill().await;
+        Ok(())
+    }
+}
