@@ -38,3 +38,5 @@ pub mod simulator; //  the pair, as two real MQTT clients
 // Floor 4, the house.
 pub mod http; //       joins the surfaces in one server
 pub mod gateway; //    start(Config) → Gateway; stop()
+pub mod logging; //    lines that a person can read, or JSON
+pub mod cli; //        the command line
