@@ -1,8 +1,15 @@
 //! Every flag and `CROSSLINK_` variable, with its default.
+//!
+//! One table, [`SETTINGS`], is the help text, the flags, the variables and the keys of the file. A
+//! flag wins over a variable, a variable over the file, the file over the default. A wrong value is
+//! named with where it stands and what to write instead.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod said;
 
-use crate::model::Pair;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use self::said::Said;
+use crate::{error::Error, model::Pair};
 
 /// What the gateway is told at its start.
 #[derive(Clone, Debug)]
@@ -21,6 +28,7 @@ pub struct Config {
     /// Origins, beside the gateway's own, whose pages may use it.
     pub allow_origin: Vec<String>,
     pub demo: bool,
+    /// Levels, as `tracing` reads them: `info`, `warn,crosslink::broker=debug`.
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -47,4 +55,165 @@ pub enum LogFormat {
     #[default]
     Text,
     Json,
+}
+
+/// One thing that can be said, as a flag, a variable or a key of the file.
+#[derive(Debug)]
+pub struct Setting {
+    /// As in the flag and in the file: `mqtt-ws`. The variable is `CROSSLINK_MQTT_WS`.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub group: &'static str,
+    /// What stands for the value in the help text.
+    pub value: &'static str,
+    pub default: Option<&'static str>,
+    pub help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// A flag alone means `true`.
+    Switch,
+    /// Several, separated by commas; the flag may also be repeated.
+    List,
+}
+
+const DOORS: &str = "Doors (ADDRESS is 127.0.0.1:1883, or `off`; port 0 picks a free one)";
+const DEVICES: &str = "Devices";
+const STORAGE: &str = "Storage";
+const START: &str = "Configuration and logs";
+
+/// In the order of the help text.
+pub const SETTINGS: &[Setting] = &[
+    Setting::text("http", "ADDRESS", "127.0.0.1:8080", DOORS, "Pages, REST and GraphQL"),
+    Setting::text("mqtt", "ADDRESS", "127.0.0.1:1883", DOORS, "MQTT 3.1.1 and 5"),
+    Setting::text("mqtt-ws", "ADDRESS", "127.0.0.1:8083", DOORS, "MQTT over WebSocket"),
+    Setting::switch("open", DOORS, "Allow addresses that others reach: they can watch and steer"),
+    Setting::list("allow-host", "HOST", DOORS, "Host names under which it may be called"),
+    Setting::list("allow-origin", "ORIGIN", DOORS, "Origins of other pages that may use it"),
+    Setting::text("broker", "BROKER", "embedded", DEVICES, "Which broker the devices speak to"),
+    Setting::text("pair", "A,B", "raspberry,esp32", DEVICES, "The two devices that are cross-linked"),
+    Setting::switch("demo", DEVICES, "Start the simulated pair inside"),
+    Setting::text("database", "URL", "sqlite://crosslink.db", STORAGE, "Where everything is kept"),
+    Setting::text("durability", "LEVEL", "full", STORAGE, "`full` survives a power cut, `normal` is faster"),
+    Setting::text("log", "LEVELS", "info", START, "error, warn, info, debug, trace, off; or per module"),
+    Setting::text("log-format", "FORMAT", "text", START, "`text` for people, `json` for machines"),
+    Setting {
+        default: None,
+        ..Setting::text("config", "FILE", "", START, "TOML file with any of these names")
+    },
+];
+
+/// What was said on the command line, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Flags(BTreeMap<&'static str, String>);
+
+impl Config {
+    /// Flags over the variables of this process over the file over defaults.
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn from_environment(flags: &Flags) -> Result<Config, Error> {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        Config::read(flags, std::env::vars_os().filter_map(text))
+    }
+
+    /// Variables of other programs are passed over, and so are empty ones.
+    pub fn read(flags: &Flags, variables: impl Iterator<Item = (String, String)>) -> Result<Config, Error> {
+        let stated = Said::in_variables(variables)?.and(Said::in_flags(flags));
+        let file = stated.file()?;
+        Said::by_default().and(file).and(stated).config()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Said::by_default().config().expect("the defaults are valid")
+    }
+}
+
+impl Setting {
+    pub fn variable(&self) -> String {
+        format!("CROSSLINK_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
+    const fn text(
+        name: &'static str,
+        value: &'static str,
+        default: &'static str,
+        group: &'static str,
+        help: &'static str,
+    ) -> Setting {
+        Setting { name, kind: Kind::Text, group, value, default: Some(default), help }
+    }
+
+    const fn switch(name: &'static str, group: &'static str, help: &'static str) -> Setting {
+        Setting { name, kind: Kind::Switch, group, value: "BOOLEAN", default: None, help }
+    }
+
+    const fn list(
+        name: &'static str,
+        value: &'static str,
+        group: &'static str,
+        help: &'static str,
+    ) -> Setting {
+        Setting { name, kind: Kind::List, group, value, default: None, help }
+    }
+
+    fn find(name: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// The setting that someone who wrote `name` probably meant.
+    fn like(name: &str) -> Option<&'static Setting> {
+        let distance = |setting: &Setting| strsim::damerau_levenshtein(setting.name, name);
+        // Two slips in a short word make another word.
+        let slips = if name.len() > 5 { 2 } else { 1 };
+        SETTINGS.iter().min_by_key(|setting| distance(setting)).filter(|setting| distance(setting) <= slips)
+    }
+}
+
+impl clap::Args for Flags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        SETTINGS.iter().fold(command, |command, setting| {
+            let arg = clap::Arg::new(setting.name)
+                .long(setting.name)
+                .value_name(setting.value)
+                .help(setting.help)
+                .help_heading(setting.group);
+            let arg = match setting.kind {
+                Kind::Text => arg,
+                Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+                Kind::List => arg.action(clap::ArgAction::Append),
+            };
+            command.arg(match setting.default {
+                Some(default) => arg.default_value(default),
+                None => arg,
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Flags::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Flags {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Flags, clap::Error> {
+        let mut flags = Flags::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        for Setting { name, .. } in SETTINGS {
+            if matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine) {
+                let values: Vec<&str> =
+                    matches.get_many::<String>(name).into_iter().flatten().map(String::as_str).collect();
+                self.0.insert(name, values.join(","));
+            }
+        }
+        Ok(())
+    }
 }

@@ -5,31 +5,38 @@
 //! means; then the publisher is acknowledged and the [`hub`] tells whoever listens. Commands go the
 //! other way, through the one [`desk`]. A module imports only from lower floors.
 
+// On floors 0, 2 and 4 a module may also import those listed above it; on floors 1 and 3 no neighbour.
+
 // Floor 0, words: pure, no tokio, no sockets, no SQL.
-pub mod address; //    the grammar of topics
-pub mod config;
 pub mod error; //      one Error in the gateway's own words
-pub mod model; //      readings, presence, commands, rejections: what is said everywhere //     every flag, with its default
+pub mod model; //      readings, presence, commands, rejections: what is said everywhere
+pub mod address; //    the grammar of topics
+pub mod config; //     every flag, with its default
 
 // Floor 1, doors: each the only place that names its library.
+#[allow(clippy::disallowed_types, reason = "the door to rumqttd")]
 pub mod broker; //     devices: our MQTT front, rumqttd's router behind it
+#[allow(clippy::disallowed_types, reason = "the door to sea-orm")]
 pub mod store; //      the database: one journal, one writer, many readers
 
 // Floor 2, heart.
-pub mod app;
-pub mod crosslink; //  what the pair does to each other
-pub mod desk; //       the one way in for a command
-pub mod devices; //    each device as the journal leaves it
 pub mod hub; //        committed events, to whoever listens
+pub mod presence; //   who is there, and how we know
+pub mod crosslink; //  what the pair does to each other
+pub mod devices; //    each device as the journal leaves it
+pub mod desk; //       the one way in for a command
 pub mod ingest; //     what a message means, and the order in which it becomes history
-pub mod presence; //   who is there, and how we know //        all that a surface is given
+pub mod app; //        all that a surface is given
 
 // Floor 3, surfaces: they know the app and floor 0, never each other.
+pub mod rest;
 pub mod graphql;
 pub mod pages;
-pub mod rest;
+#[allow(clippy::disallowed_types, reason = "a device is an MQTT client")]
 pub mod simulator; //  the pair, as two real MQTT clients
 
 // Floor 4, the house.
-pub mod gateway;
-pub mod http; //       joins the surfaces in one server //    start(Config) → Gateway; stop()
+pub mod http; //       joins the surfaces in one server
+pub mod gateway; //    start(Config) → Gateway; stop()
+pub mod logging; //    lines that a person can read, or JSON
+pub mod cli; //        the command line

@@ -1,0 +1,139 @@
+//! The command line: what is asked for, and how it ends.
+//!
+//! Exit code 0 is an end that was asked for, 1 a start that failed, 2 a wrong flag, variable or file.
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::{
+    config::{Config, Flags},
+    error::Error,
+    gateway::Gateway,
+    logging,
+};
+
+/// Stands between microcontrollers and the people who watch and steer them.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    override_usage = "crosslink [serve] [FLAGS]\n       crosslink <COMMAND>",
+    after_help = HINTS
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway; meant when no command is given
+    #[command(after_help = HINTS)]
+    Serve(Flags),
+}
+
+const HINTS: &str = "\
+Each flag is also a variable and a key of the file: --mqtt-ws off, CROSSLINK_MQTT_WS=off, mqtt-ws = \"off\".
+A flag wins over a variable, a variable over the file.
+
+Examples:
+  crosslink --demo                        a living system: look at http://127.0.0.1:8080
+  crosslink --mqtt 0.0.0.0:1883 --open    devices on the network come in
+  crosslink --pair pump,valve --database sqlite:///var/lib/crosslink/plant.db
+";
+
+impl Cli {
+    pub async fn run(self) -> ExitCode {
+        match self.command.unwrap_or(Command::Serve(self.flags)) {
+            Command::Serve(flags) => match Config::from_environment(&flags) {
+                Ok(config) => ended(serve(config).await),
+                Err(error) => {
+                    complain(&error);
+                    // As clap ends when it does not know a flag.
+                    ExitCode::from(2)
+                }
+            },
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Error> {
+    logging::start(&config);
+    if config.open {
+        warn!(
+            "--open: there are no passwords yet, whoever reaches the ports can watch and steer every device"
+        );
+    }
+    let gateway = Gateway::start(config).await?;
+    stop_signal().await.map_err(Error::internal)?;
+    info!("stopping; a second signal quits at once");
+    tokio::select! {
+        () = gateway.stop() => info!("stopped"),
+        _ = stop_signal() => quit(),
+    }
+    Ok(())
+}
+
+async fn stop_signal() -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+#[allow(clippy::disallowed_methods, reason = "at once: nothing is waited for")]
+fn quit() {
+    std::process::exit(1)
+}
+
+fn ended(result: Result<(), Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(error: &Error) {
+    match error {
+        // Whoever starts the gateway may see what a client may not.
+        Error::Internal(source) => eprintln!("crosslink: {source:#}"),
+        said => eprintln!("crosslink: {said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_fits_a_screen() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.lines().count() <= 45, "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 110), "{help}");
+    }
+
+    #[test]
+    fn flags_work_with_and_without_serve() {
+        for line in [&["crosslink", "--demo"][..], &["crosslink", "serve", "--demo"]] {
+            assert!(Cli::try_parse_from(line).is_ok(), "{line:?}");
+        }
+        assert!(Cli::try_parse_from(["crosslink", "--demmo"]).is_err());
+    }
+}
