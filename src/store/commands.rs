@@ -171,3 +171,44 @@ impl CommandRow {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{House, accepted, moved, reading};
+
+    #[tokio::test]
+    async fn a_command_is_told_in_its_newest_state() {
+        let mut house = House::new().await;
+        let record = accepted(&mut house, "a", Some("key")).await;
+        let published = moved(&mut house, record, CommandState::Published, None).await;
+        let sent = moved(&mut house, published, CommandState::Unconfirmable, Some(Delivery::Sent)).await;
+
+        assert_eq!((sent.id, sent.seq), (Seq(1), Seq(3)));
+        assert_eq!(house.store.command(Seq(1)).await.unwrap(), Some(sent.clone()));
+        assert_eq!(house.store.command_by_key("key").await.unwrap(), Some(sent));
+        assert_eq!(house.store.command(Seq(2)).await.unwrap(), None);
+        assert_eq!(house.store.command_by_key("other").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_key_leads_to_its_newest_command() {
+        let mut house = House::new().await;
+        let first = accepted(&mut house, "a", Some("key")).await;
+        let second = accepted(&mut house, "a", Some("key")).await;
+        moved(&mut house, first, CommandState::Expired, None).await;
+        assert_eq!(house.store.command_by_key("key").await.unwrap(), Some(second));
+    }
+
+    #[tokio::test]
+    async fn the_unfinished_are_those_without_an_end() {
+        let mut house = House::new().await;
+        let ended = accepted(&mut house, "a", None).await;
+        let waiting = accepted(&mut house, "a", None).await;
+        let published = accepted(&mut house, "b", None).await;
+        let published = moved(&mut house, published, CommandState::Published, None).await;
+        moved(&mut house, ended, CommandState::Expired, None).await;
+        house.append(&mut [reading("a", 1.0)]).await;
+        assert_eq!(house.store.unfinished_commands().await.unwrap(), [waiting, published]);
+    }
+}

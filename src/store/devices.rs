@@ -76,3 +76,38 @@ fn facts_of(devices: &mut BTreeMap<String, DeviceFacts>, name: String) -> &mut D
         .entry(name)
         .or_insert_with_key(|name| DeviceFacts { name: name.clone(), ..DeviceFacts::default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{CommandState, Event},
+        store::samples::{House, accepted, moved, presence, reading},
+    };
+
+    #[tokio::test]
+    async fn devices_are_told_as_they_were() {
+        let mut house = House::new().await;
+        let mut first = [presence("b"), reading("b", 20.0)];
+        house.append(&mut first).await;
+        let record = accepted(&mut house, "b", None).await;
+        let then = house.journal.head();
+        let later = moved(&mut house, record.clone(), CommandState::Published, None).await;
+        let mut second = [reading("b", 21.0), reading("a", 22.0)];
+        house.append(&mut second).await;
+
+        let [b] = &house.store.devices_as_of(then).await.unwrap()[..] else { panic!("a had not spoken") };
+        assert_eq!(b.name, "b");
+        assert_eq!(b.presence.clone().map(Event::Presence), first[0].event);
+        assert_eq!(b.reading.clone().map(Event::Reading), first[1].event);
+        assert_eq!(b.command, Some(record));
+
+        let now = house.journal.head();
+        let [a, b] = &house.store.devices_as_of(now).await.unwrap()[..] else { panic!("two devices") };
+        assert_eq!(a.reading.clone().map(Event::Reading), second[1].event);
+        assert_eq!((&a.presence, &a.command), (&None, &None));
+        assert_eq!(b.reading.clone().map(Event::Reading), second[0].event);
+        assert_eq!(b.command, Some(later));
+        assert_eq!(house.store.devices_as_of(Seq::ZERO).await.unwrap(), []);
+    }
+}

@@ -125,3 +125,47 @@ impl Entry {
         Ok(body.typed(Seq(self.seq), Timestamp(self.at)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{House, command, presence, reading, rejected, session};
+
+    #[tokio::test]
+    async fn pages_of_every_kind_join_without_hole_or_duplicate() {
+        let mut house = House::new().await;
+        let mut written = Vec::new();
+        for n in 0..6 {
+            let mut drafts =
+                [command("a"), rejected("sensors/x", b"x"), session(), presence("b"), reading("a", n.into())];
+            drafts.rotate_left(n as usize % 5);
+            house.append(&mut drafts).await;
+            written.extend(drafts.into_iter().filter_map(|draft| draft.event));
+        }
+        for limit in [1, 2, 7, 30, 31] {
+            let (mut told, mut after) = (Vec::new(), Seq::ZERO);
+            loop {
+                let page = house.store.events(after, limit).await.unwrap();
+                let Some(last) = page.last() else { break };
+                assert!(page.len() <= limit);
+                after = last.seq();
+                told.extend(page);
+            }
+            assert_eq!(told, written, "pages of {limit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reading_comes_back_byte_for_byte() {
+        let mut house = House::new().await;
+        let payload = br#" {"humidity":40 , "temperature":25e0,"threshold":25,"unit":"C","extra":[1,2]}"#;
+        let mut drafts = [crate::store::samples::reading_of("a", payload)];
+        house.append(&mut drafts).await;
+        let Event::Reading(reading) = house.store.events(Seq::ZERO, 1).await.unwrap().remove(0) else {
+            panic!("not a reading");
+        };
+        assert_eq!(&reading.payload[..], payload);
+        assert!(reading.over_threshold, "the temperature has reached the threshold");
+        assert_eq!(Some(Event::Reading(reading)), drafts[0].event);
+    }
+}

@@ -170,3 +170,137 @@ fn foreign(path: &Path, why: &str) -> Error {
 fn setup(path: &Path, what: &str, why: impl std::fmt::Display) -> Error {
     Error::Setup(format!("{} {what}: {why}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Durability,
+        store::{open, samples::House},
+    };
+
+    /// What `open` says, after making sure that it left everything in the file's folder as it was.
+    async fn refusal(path: &Path) -> String {
+        let before = fs::read(path).ok();
+        let Err(Error::Setup(message)) = open(path, Durability::Full).await.map(drop) else {
+            panic!("{} was not refused", path.display());
+        };
+        assert_eq!(fs::read(path).ok(), before);
+        message
+    }
+
+    /// Runs SQL on a file that need not be ours.
+    async fn run(path: &Path, sql: &str) {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let db = connect(options, 1).await.unwrap();
+        db.execute_unprepared(sql).await.unwrap();
+        db.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_sqlite_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        fs::write(&path, "not a database ".repeat(100)).unwrap();
+        assert!(refusal(&path).await.contains("is not a Crosslink database"));
+        fs::write(&path, "short").unwrap();
+        assert!(refusal(&path).await.contains("is not a Crosslink database"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was left beside it");
+    }
+
+    #[tokio::test]
+    async fn the_database_of_another_program_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, sql) in [
+            ("plain.db", "CREATE TABLE t (x)"),
+            ("wal.db", "PRAGMA journal_mode = WAL; CREATE TABLE t (x)"),
+            ("marked.db", "PRAGMA application_id = 7"),
+        ] {
+            let path = folder.path().join(name);
+            run(&path, sql).await;
+            assert!(refusal(&path).await.contains("another program"), "{name}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing was left beside them");
+    }
+
+    #[tokio::test]
+    async fn the_database_of_a_newer_crosslink_is_refused() {
+        let house = House::new().await;
+        let path = house.path();
+        house.journal.close().await.unwrap();
+        drop(house.store);
+        run(&path, "INSERT INTO seaql_migrations VALUES ('m30000101_000001_future', 0)").await;
+        let message = refusal(&path).await;
+        assert!(
+            message.contains("newer Crosslink") && message.contains("m30000101_000001_future"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_unfinished_log_of_a_newer_crosslink_is_left_to_it() {
+        let house = House::new().await;
+        let future = "INSERT INTO seaql_migrations VALUES ('m30000101_000001_future', 0)";
+        house.journal.execute(future).await;
+        let killed = tempfile::tempdir().unwrap();
+        for name in ["crosslink.db", "crosslink.db-wal"] {
+            fs::copy(house.path().with_file_name(name), killed.path().join(name)).unwrap();
+        }
+        let log = fs::read(killed.path().join("crosslink.db-wal")).unwrap();
+        assert!(refusal(&killed.path().join("crosslink.db")).await.contains("newer Crosslink"));
+        assert_eq!(fs::read(killed.path().join("crosslink.db-wal")).unwrap(), log);
+    }
+
+    #[tokio::test]
+    async fn a_second_crosslink_is_refused() {
+        let house = House::new().await;
+        let message = refusal(&house.path()).await;
+        assert!(message.contains("another Crosslink uses"), "{message}");
+        let link = house.path().with_file_name("link.db");
+        std::os::unix::fs::symlink(house.path(), &link).unwrap();
+        assert!(refusal(&link).await.contains("another Crosslink uses"));
+        drop(house.restarted().await);
+    }
+
+    #[tokio::test]
+    async fn a_read_only_file_is_refused() {
+        let house = House::new().await;
+        let path = house.path();
+        house.journal.close().await.unwrap();
+        drop(house.store);
+        let mut permissions = fs::metadata(&path).unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&path, permissions).unwrap();
+        assert!(refusal(&path).await.contains("read-only"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = refusal(&folder.path().join("nowhere/crosslink.db")).await;
+        assert!(message.contains("nowhere") && message.contains("create it"), "{message}");
+        assert!(refusal(folder.path()).await.contains("is not a file"));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_database_is_refused() {
+        let house = House::new().await;
+        let path = house.path();
+        house.journal.close().await.unwrap();
+        drop(house.store);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[HEADER_LENGTH..].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        assert!(refusal(&path).await.contains("restore a backup"));
+    }
+
+    #[tokio::test]
+    async fn an_empty_file_becomes_a_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a strange?name#%20.db");
+        fs::write(&path, "").unwrap();
+        let (store, _journal) = open(&path, Durability::Normal).await.unwrap();
+        store.probe().await.unwrap();
+        assert_eq!(fs::read(&path).unwrap()[APPLICATION_ID_AT..][..4], *b"XLNK");
+    }
+}

@@ -313,3 +313,105 @@ fn newest_retained() -> OnConflict {
     use retained::Column;
     OnConflict::column(Column::Topic).update_columns([Column::Payload, Column::Qos, Column::At]).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{House, command, presence, reading, rejected, retained, session};
+
+    impl Journal {
+        /// Runs SQL on the writer's own connection.
+        pub(in crate::store) async fn execute(&self, sql: &str) {
+            self.db.execute_unprepared(sql).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_batch_leaves_no_trace() {
+        let mut house = House::new().await;
+        house.append(&mut [reading("a", 20.0)]).await;
+        let mut drafts = [reading("b", 21.0), command("b"), rejected("sensors/b", b"x"), retained("t", b"v")];
+        let before = drafts.clone();
+
+        house.journal.execute("PRAGMA query_only = ON").await;
+        assert!(house.journal.append(&mut drafts).await.is_err());
+        assert_eq!(drafts, before);
+        assert_eq!(house.journal.head(), Seq(1));
+
+        house.journal.execute("PRAGMA query_only = OFF").await;
+        house.append(&mut drafts).await;
+        let seqs = drafts[..3].iter().map(|draft| draft.event.as_ref().unwrap().seq());
+        assert_eq!(seqs.collect::<Vec<_>>(), [Seq(2), Seq(3), Seq(4)]);
+        assert_eq!(house.store.events(Seq::ZERO, 10).await.unwrap().len(), 4);
+        assert_eq!(house.counts().await, [("sensors/b".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_loses_only_the_batch() {
+        let mut house = House::new().await;
+        house.journal.execute("PRAGMA max_page_count = 40").await;
+        let large = vec![b'x'; 1 << 20];
+        let mut drafts = [reading("a", 20.0), retained("t", &large)];
+        assert!(house.journal.append(&mut drafts).await.is_err());
+        house.append(&mut drafts[..1]).await;
+        assert_eq!(house.store.head().await.unwrap(), Seq(1));
+        assert_eq!(house.store.retained().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_batch_leaves_no_hole() {
+        let mut house = House::new().await;
+        for turns in 0..40 {
+            let mut drafts = [reading("a", 20.0), rejected("sensors/a", b"x")];
+            let mut batch = Box::pin(house.journal.append(&mut drafts));
+            for _ in 0..turns {
+                if futures_util::poll!(&mut batch).is_ready() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_micros(50)).await;
+            }
+        }
+        house.append(&mut [reading("a", 20.0)]).await;
+        let events = house.store.events(Seq::ZERO, 1000).await.unwrap();
+        let seqs: Vec<_> = events.iter().map(|event| event.seq().0).collect();
+        assert_eq!(seqs, (1..=house.journal.head().0).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_keeps_its_order() {
+        let mut house = House::new().await;
+        let mut drafts: Vec<_> =
+            (0..ROWS_PER_STATEMENT * 2 + 7).map(|n| reading(&format!("d{}", n % 9), n as f64)).collect();
+        house.append(&mut drafts).await;
+        let events = house.store.events(Seq::ZERO, drafts.len() + 1).await.unwrap();
+        let written: Vec<_> = drafts.into_iter().filter_map(|draft| draft.event).collect();
+        assert_eq!(events, written);
+    }
+
+    #[tokio::test]
+    async fn retained_messages_survive_a_restart() {
+        let mut house = House::new().await;
+        let mut drafts = [retained("a", b"1"), retained("b", b"1"), retained("a", b"2"), retained("c", b"1")];
+        house.append(&mut drafts).await;
+        house.append(&mut [retained("b", b""), retained("c", b""), retained("c", b"3")]).await;
+
+        let mut kept = house.restarted().await.store.retained().await.unwrap();
+        kept.sort_by(|one, other| one.topic.cmp(&other.topic));
+        let wanted = [retained("a", b"2"), retained("c", b"3")].map(|draft| draft.retained.unwrap());
+        assert_eq!(kept, wanted);
+    }
+
+    #[tokio::test]
+    async fn the_journal_goes_on_after_a_restart() {
+        let mut house = House::new().await;
+        let mut first = [presence("a"), session(), command("a")];
+        house.append(&mut first).await;
+        let mut house = house.restarted().await;
+        let mut second = [reading("a", 20.0), reading("b", 21.0)];
+        house.append(&mut second).await;
+
+        let events = house.store.events(Seq::ZERO, 10).await.unwrap();
+        let written: Vec<_> = first.into_iter().chain(second).filter_map(|draft| draft.event).collect();
+        assert_eq!(events, written);
+    }
+}

@@ -27,6 +27,8 @@ mod presence;
 mod readings;
 mod rejections;
 mod retained;
+#[cfg(test)]
+mod samples;
 mod words;
 
 pub use devices::DeviceFacts;
@@ -144,4 +146,71 @@ impl From<DbErr> for Error {
 /// A row that no Crosslink has written.
 fn unreadable(seq: i64, why: impl Into<anyhow::Error>) -> Error {
     Error::internal(why.into().context(format!("entry {seq} of the journal cannot be read")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{House, command, presence, reading, rejected, session};
+    use super::*;
+    use crate::model::{CommandState, Event};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[tokio::test]
+    async fn a_page_of_events_takes_three_statements_and_devices_take_three() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _counting = metrics::set_default_local_recorder(&recorder);
+        let statements = || {
+            let text = recorder.handle().render();
+            let line = text.lines().find(|line| line.starts_with("crosslink_sql_statements_total ")).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        let mut house = House::new().await;
+        for device in ["a", "b", "c", "d"] {
+            let mut drafts = [reading(device, 20.0), presence(device), session(), command(device)];
+            house.append(&mut drafts).await;
+            house.append(&mut [rejected(device, b"x")]).await;
+        }
+
+        let before = statements();
+        assert_eq!(house.store.events(Seq::ZERO, 100).await.unwrap().len(), 20);
+        assert_eq!(statements() - before, 3);
+
+        let before = statements();
+        assert_eq!(house.store.devices_as_of(Seq(20)).await.unwrap().len(), 4);
+        assert_eq!(statements() - before, 3);
+    }
+
+    #[tokio::test]
+    async fn a_killed_gateway_loses_nothing_committed() {
+        let mut house = House::new().await;
+        let mut drafts = [reading("a", 20.0), command("a")];
+        house.append(&mut drafts).await;
+
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["crosslink.db", "crosslink.db-wal"] {
+            std::fs::copy(house.path().with_file_name(name), copy.path().join(name)).unwrap();
+        }
+        let (store, journal) = open(&copy.path().join("crosslink.db"), Durability::Full).await.unwrap();
+        assert_eq!(journal.head(), Seq(2));
+        let events = store.events(Seq::ZERO, 10).await.unwrap();
+        assert_eq!(events, drafts.map(|draft| draft.event.unwrap()));
+        let [Event::Reading(_), Event::Command(record)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(record.state, CommandState::Accepted);
+    }
+
+    #[tokio::test]
+    async fn a_closed_database_is_one_file() {
+        let mut house = House::new().await;
+        house.append(&mut [reading("a", 20.0)]).await;
+        let path = house.path();
+        house.journal.close().await.unwrap();
+        assert!(!path.with_file_name("crosslink.db-wal").exists());
+        assert!(house.store.probe().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let house = House::new().await;
+        assert!(house.store.db().execute_unprepared("DELETE FROM journal").await.is_err());
+    }
 }

@@ -67,15 +67,16 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) async fn load(db: &impl ConnectionTrait) -> Result<Tally, DbErr> {
         let counts = rejection_counts::Entity::find().all(db).await?;
-        let sizes: Vec<i64> = rejections::Entity::find()
+        // PostgreSQL adds up integers to a decimal.
+        let size: Option<Option<i64>> = rejections::Entity::find()
             .select_only()
-            .column(rejections::Column::Size)
+            .expr(rejections::Column::Size.sum().cast_as("bigint"))
             .into_tuple()
-            .all(db)
+            .one(db)
             .await?;
         Ok(Tally {
             counts: counts.into_iter().map(|row| ((row.topic, row.reason), row.count)).collect(),
-            size: sizes.iter().sum(),
+            size: size.flatten().unwrap_or_default(),
         })
     }
 
@@ -156,5 +157,78 @@ impl RejectionRow {
             pointer: self.pointer,
             detail: self.detail,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{House, rejected};
+
+    #[tokio::test]
+    async fn samples_end_and_the_count_goes_on() {
+        let mut house = House::new().await;
+        let mut drafts: Vec<_> = (0..MAX_SAMPLES + 5).map(|_| rejected("sensors/a", b"x")).collect();
+        house.journal.append(&mut drafts).await.unwrap();
+
+        let kept = drafts.iter().filter(|draft| draft.event.is_some()).count();
+        assert_eq!(kept as i64, MAX_SAMPLES);
+        assert_eq!(house.journal.head(), Seq(MAX_SAMPLES));
+        assert_eq!(house.counts().await, [("sensors/a".to_owned(), MAX_SAMPLES + 5)]);
+        assert_eq!(house.store.rejections(None, None, 100).await.unwrap().items.len() as i64, MAX_SAMPLES);
+    }
+
+    #[tokio::test]
+    async fn bounds_are_remembered_over_a_restart() {
+        let mut house = House::new().await;
+        for _ in 0..2 {
+            let mut drafts: Vec<_> = (0..MAX_SAMPLES - 1).map(|_| rejected("sensors/a", b"x")).collect();
+            house.journal.append(&mut drafts).await.unwrap();
+            house = house.restarted().await;
+        }
+        assert_eq!(house.journal.head(), Seq(MAX_SAMPLES));
+    }
+
+    #[tokio::test]
+    async fn samples_fit_in_their_bytes() {
+        let mut house = House::new().await;
+        let large = vec![b'x'; MAX_SIZE as usize / 4];
+        let mut drafts: Vec<_> = (0..5).map(|n| rejected(&format!("sensors/{n}"), &large)).collect();
+        house.journal.append(&mut drafts).await.unwrap();
+        let kept: Vec<_> = drafts.iter().map(|draft| draft.event.is_some()).collect();
+        assert_eq!(kept, [true, true, true, false, false]);
+
+        let mut house = house.restarted().await;
+        let mut again = [rejected("sensors/9", &large), rejected("sensors/9", b"x")];
+        house.journal.append(&mut again).await.unwrap();
+        assert_eq!(again.map(|draft| draft.event.is_some()), [false, true]);
+    }
+
+    #[tokio::test]
+    async fn topics_beyond_the_counters_are_counted_together() {
+        let mut tally = Tally { counts: HashMap::new(), size: 0 };
+        let mut count = |topic: &str| {
+            let draft = rejected(topic, b"x");
+            let Some(crate::model::Event::Rejection(rejection)) = draft.event else { unreachable!() };
+            tally.count(&rejection).0
+        };
+        for n in 0..MAX_COUNTERS {
+            assert_eq!(count(&format!("sensors/{n}")).count, 1);
+        }
+        assert_eq!(count("sensors/x").topic, "");
+        assert_eq!(count("sensors/y").count, 2);
+        assert_eq!(count("sensors/0").count, 2);
+        assert_eq!(count(&"t".repeat(MAX_COUNTED_TOPIC + 1)).count, 3);
+    }
+
+    #[tokio::test]
+    async fn a_rejection_comes_back_byte_for_byte() {
+        let mut house = House::new().await;
+        let mut drafts = [rejected("sensors/a", b"\xff\x00 raw")];
+        house.journal.append(&mut drafts).await.unwrap();
+
+        let page = house.store.rejections(None, None, 10).await.unwrap();
+        let [draft] = drafts;
+        assert_eq!(page.items.into_iter().map(crate::model::Event::Rejection).next(), draft.event);
     }
 }

@@ -197,3 +197,22 @@ impl SessionBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers<W: Word>() -> Vec<i16> {
+        W::ALL.iter().map(|word| word.number()).collect()
+    }
+
+    #[test]
+    fn every_number_is_listed() {
+        assert_eq!(numbers::<Action>(), [1, 2, 3]);
+        assert_eq!(numbers::<Surface>(), [1, 2, 3]);
+        assert_eq!(numbers::<CommandState>(), [1, 2, 3, 4]);
+        assert_eq!(numbers::<Delivery>(), [1, 2, 3]);
+        assert_eq!(numbers::<RejectionReason>(), (1..=11).collect::<Vec<_>>());
+        assert!(Action::of(9, 1).is_err());
+    }
+}
