@@ -197,6 +197,35 @@ impl Reading {
     }
 }
 
+/// What a device says in a reading. Fields that are not named here are kept in the payload alone.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SensorPayload {
+    pub temperature: f64,
+    pub humidity: f64,
+    pub threshold: f64,
+    #[serde(default)]
+    pub over_threshold: Option<bool>,
+    #[serde(default)]
+    pub unit: Option<String>,
+}
+
+impl SensorPayload {
+    /// The reading that `payload`, from which this was parsed, says.
+    pub fn typed(self, seq: Seq, at: Timestamp, device: String, payload: Bytes) -> Reading {
+        Reading {
+            seq,
+            at,
+            device,
+            temperature: self.temperature,
+            humidity: self.humidity,
+            threshold: self.threshold,
+            over_threshold: self.over_threshold.unwrap_or(self.temperature >= self.threshold),
+            unit: self.unit,
+            payload,
+        }
+    }
+}
+
 /// Whether a device is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

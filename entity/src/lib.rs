@@ -1,1 +1,12 @@
+//! The tables of Crosslink's database, as sea-orm sees them.
+//!
+//! Moments are microseconds since 1970; small numbers stand for words that the gateway's `store` knows.
 
+pub mod command_states;
+pub mod commands;
+pub mod journal;
+pub mod rejection_counts;
+pub mod rejections;
+pub mod retained;
+pub mod services;
+pub mod sources;

@@ -1,1 +1,31 @@
+//! How the database came to be: one tree of steps, for SQLite and PostgreSQL alike.
 
+use std::collections::HashSet;
+
+use sea_orm_migration::{
+    prelude::*,
+    sea_orm::{DatabaseConnection, EntityTrait},
+    seaql_migrations,
+};
+
+pub use sea_orm_migration::MigratorTrait;
+
+mod m20261121_000001_journal;
+
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261121_000001_journal::Migration)]
+    }
+}
+
+/// Steps that the database has taken and this binary does not know. Writes nothing.
+pub async fn unknown_steps(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    if !SchemaManager::new(db).has_table("seaql_migrations").await? {
+        return Ok(Vec::new());
+    }
+    let known: HashSet<_> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
+    let taken = seaql_migrations::Entity::find().all(db).await?;
+    Ok(taken.into_iter().map(|step| step.version).filter(|step| !known.contains(step)).collect())
+}

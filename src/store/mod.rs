@@ -1,1 +1,216 @@
-//! Being built.
+//! The database: one journal, one writer, many readers.
+//!
+//! The only module that names sea-orm. A query per function, named by what it answers; what must be
+//! fast has an index, and the migration says for which query.
+
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DbErr, QuerySelect,
+    entity::prelude::*,
+    sqlx::{
+        ConnectOptions as _,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    },
+};
+
+use crate::{config::Durability, error::Error, model::Seq};
+
+mod commands;
+mod devices;
+mod events;
+mod file;
+mod journal;
+mod paging;
+mod presence;
+mod readings;
+mod rejections;
+mod retained;
+#[cfg(test)]
+mod samples;
+mod words;
+
+pub use devices::DeviceFacts;
+pub use journal::{Draft, Journal};
+
+/// Enough for the pages of a few people at once; more would only wait for the same disk.
+const MAX_READERS: u32 = 4;
+
+/// In pages of 4 KiB: 32 MiB of log before it moves into the file. SQLite's own 1000 would move it after
+/// nearly every batch, which costs more than the batch.
+const WAL_PAGES: &str = "8000";
+
+/// In KiB, negative as SQLite wants it. The writer appends, so it needs little more than the last pages.
+const WRITER_CACHE: &str = "-16000";
+
+/// In KiB for each reader, negative as SQLite wants it.
+const READER_CACHE: &str = "-8000";
+
+/// How long a statement waits for a lock. Only a backup or a person's `sqlite3` can hold one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many prepared statements a connection keeps. Those of a large batch are some 100 KB each.
+const STATEMENT_CACHE: usize = 32;
+
+/// Reads what the [`Journal`] wrote. A cheap handle.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    readers: DatabaseConnection,
+    /// Held as long as anyone may write; let go with the last handle.
+    _lock: File,
+}
+
+/// Opens the database, creates it if there is none, and brings it to this version's shape.
+///
+/// Refuses, with the file untouched, what is not Crosslink's, what a newer Crosslink wrote, and what
+/// another Crosslink uses. The last is known by a lock on `{database}.lock`, which is left in place.
+pub async fn open(database: &Path, durability: Durability) -> Result<(Store, Journal), Error> {
+    let (path, lock) = file::prepare(database).await?;
+    let writer = connect(writing(SqliteConnectOptions::new().filename(&path), durability), 1).await?;
+    Migrator::up(&writer, None).await?;
+    let readers = connect(reading(SqliteConnectOptions::new().filename(&path)), MAX_READERS).await?;
+    let store = Store(Arc::new(Inner { readers, _lock: lock }));
+    let journal = Journal::open(writer, store.clone()).await?;
+    Ok((store, journal))
+}
+
+impl Store {
+    /// The last entry of the journal.
+    pub async fn head(&self) -> Result<Seq, Error> {
+        Ok(head(self.db()).await?)
+    }
+
+    /// Whether the database can be read.
+    pub async fn probe(&self) -> Result<(), Error> {
+        self.head().await.map(drop)
+    }
+
+    fn db(&self) -> &DatabaseConnection {
+        &self.0.readers
+    }
+}
+
+async fn head(db: &impl ConnectionTrait) -> Result<Seq, DbErr> {
+    use entity::journal::{Column, Entity};
+    let last: Option<Option<i64>> =
+        Entity::find().select_only().expr(Column::Seq.max()).into_tuple().one(db).await?;
+    Ok(Seq(last.flatten().unwrap_or_default()))
+}
+
+fn writing(options: SqliteConnectOptions, durability: Durability) -> SqliteConnectOptions {
+    let synchronous = match durability {
+        Durability::Full => SqliteSynchronous::Full,
+        Durability::Normal => SqliteSynchronous::Normal,
+    };
+    options
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .pragma("wal_autocheckpoint", WAL_PAGES)
+        .pragma("cache_size", WRITER_CACHE)
+}
+
+fn reading(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options.pragma("query_only", "ON").pragma("cache_size", READER_CACHE)
+}
+
+/// Connects, and counts the statements. Connections stay open: none of them is far away.
+async fn connect(options: SqliteConnectOptions, at_most: u32) -> Result<DatabaseConnection, DbErr> {
+    let options = options
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENT_CACHE)
+        .disable_statement_logging()
+        .pragma("temp_store", "MEMORY");
+    // The options hold the path; a path may be no URL.
+    let mut connection = ConnectOptions::new("sqlite:");
+    connection
+        .max_connections(at_most)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .record_stmt_in_spans(false)
+        .map_sqlx_sqlite_opts(move |_| options.clone());
+    let mut db = Database::connect(connection).await?;
+    db.set_metric_callback(|_| metrics::counter!("crosslink_sql_statements_total").increment(1));
+    Ok(db)
+}
+
+impl From<DbErr> for Error {
+    fn from(why: DbErr) -> Error {
+        Error::internal(why)
+    }
+}
+
+/// A row that no Crosslink has written.
+fn unreadable(seq: i64, why: impl Into<anyhow::Error>) -> Error {
+    Error::internal(why.into().context(format!("entry {seq} of the journal cannot be read")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{House, command, presence, reading, rejected, session};
+    use super::*;
+    use crate::model::{CommandState, Event};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[tokio::test]
+    async fn a_page_of_events_takes_three_statements_and_devices_take_three() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _counting = metrics::set_default_local_recorder(&recorder);
+        let statements = || {
+            let text = recorder.handle().render();
+            let line = text.lines().find(|line| line.starts_with("crosslink_sql_statements_total ")).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        let mut house = House::new().await;
+        for device in ["a", "b", "c", "d"] {
+            let mut drafts = [reading(device, 20.0), presence(device), session(), command(device)];
+            house.append(&mut drafts).await;
+            house.append(&mut [rejected(device, b"x")]).await;
+        }
+
+        let before = statements();
+        assert_eq!(house.store.events(Seq::ZERO, 100).await.unwrap().len(), 20);
+        assert_eq!(statements() - before, 3);
+
+        let before = statements();
+        assert_eq!(house.store.devices_as_of(Seq(20)).await.unwrap().len(), 4);
+        assert_eq!(statements() - before, 3);
+    }
+
+    #[tokio::test]
+    async fn a_killed_gateway_loses_nothing_committed() {
+        let mut house = House::new().await;
+        let mut drafts = [reading("a", 20.0), command("a")];
+        house.append(&mut drafts).await;
+
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["crosslink.db", "crosslink.db-wal"] {
+            std::fs::copy(house.path().with_file_name(name), copy.path().join(name)).unwrap();
+        }
+        let (store, journal) = open(&copy.path().join("crosslink.db"), Durability::Full).await.unwrap();
+        assert_eq!(journal.head(), Seq(2));
+        let events = store.events(Seq::ZERO, 10).await.unwrap();
+        assert_eq!(events, drafts.map(|draft| draft.event.unwrap()));
+        let [Event::Reading(_), Event::Command(record)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(record.state, CommandState::Accepted);
+    }
+
+    #[tokio::test]
+    async fn a_closed_database_is_one_file() {
+        let mut house = House::new().await;
+        house.append(&mut [reading("a", 20.0)]).await;
+        let path = house.path();
+        house.journal.close().await.unwrap();
+        assert!(!path.with_file_name("crosslink.db-wal").exists());
+        assert!(house.store.probe().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let house = House::new().await;
+        assert!(house.store.db().execute_unprepared("DELETE FROM journal").await.is_err());
+    }
+}

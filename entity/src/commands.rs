@@ -1,0 +1,24 @@
+//! What was asked of a device. Rows never change.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "commands")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    /// The seq of its first entry in the journal.
+    pub id: i64,
+    pub source: i64,
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub qos: i16,
+    pub action: i16,
+    pub surface: i16,
+    pub client_id: Option<String>,
+    pub address: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub accepted_at: i64,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,20 @@
+//! Everything that happened, in order.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "journal")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub seq: i64,
+    pub at: i64,
+    /// 1 reading, 2 presence, 3 session, 4 command, 5 rejection.
+    pub kind: i16,
+    /// Which device it is about; none for sessions and rejections.
+    pub source: Option<i64>,
+    /// A reading's payload byte for byte; JSON of a presence or a session; none where another table has the details.
+    pub body: Option<Vec<u8>>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,171 @@
+//! The journal as it is told: every kind of event, in order.
+
+use bytes::Bytes;
+use entity::{journal, sources};
+use sea_orm::{
+    FromQueryResult, JoinType, Order,
+    entity::prelude::*,
+    sea_query::{Expr, ExprTrait, Query, SelectStatement},
+};
+
+use super::{
+    Store, unreadable,
+    words::{PresenceBody, SessionBody, kind},
+};
+use crate::{
+    error::Error,
+    model::{Event, PresenceChange, Reading, SensorPayload, Seq, SessionChange, Timestamp},
+};
+
+impl Store {
+    /// What follows `after`, in order. At most three statements, however many events.
+    pub async fn events(&self, after: Seq, limit: usize) -> Result<Vec<Event>, Error> {
+        let mut query = Entry::select();
+        query
+            .and_where(journal::Column::Seq.gt(after.0))
+            .order_by_expr(Expr::col(journal::Column::Seq.as_column_ref()), Order::Asc)
+            .limit(u64::try_from(limit).unwrap_or(u64::MAX));
+        let entries = self.rows::<Entry>(&query).await?;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Ok(Vec::new());
+        };
+        let (first, last) = (Seq(first.seq), Seq(last.seq));
+
+        // Entries of these kinds have their details elsewhere, in the same order.
+        let mut commands = if entries.iter().any(|entry| entry.kind == kind::COMMAND) {
+            self.commands_between(first, last).await?
+        } else {
+            Vec::new()
+        }
+        .into_iter();
+        let mut rejections = if entries.iter().any(|entry| entry.kind == kind::REJECTION) {
+            self.rejections_between(first, last).await?
+        } else {
+            Vec::new()
+        }
+        .into_iter();
+        entries
+            .into_iter()
+            .map(|entry| {
+                let seq = Seq(entry.seq);
+                let event = match entry.kind {
+                    kind::READING => Event::Reading(entry.reading()?),
+                    kind::PRESENCE => Event::Presence(entry.presence()?),
+                    kind::SESSION => Event::Session(entry.session()?),
+                    kind::COMMAND => Event::Command(commands.next().ok_or_else(|| lost(seq))?),
+                    kind::REJECTION => Event::Rejection(rejections.next().ok_or_else(|| lost(seq))?),
+                    unknown => return Err(unreadable(seq.0, anyhow::anyhow!("{unknown} is no kind"))),
+                };
+                if event.seq() == seq { Ok(event) } else { Err(lost(seq)) }
+            })
+            .collect()
+    }
+
+    /// The rows that a query finds.
+    pub(super) async fn rows<Row: FromQueryResult>(
+        &self,
+        query: &SelectStatement,
+    ) -> Result<Vec<Row>, Error> {
+        let statement = self.db().get_database_backend().build(query);
+        Ok(Row::find_by_statement(statement).all(self.db()).await?)
+    }
+}
+
+/// An entry of the journal whose details are missing.
+fn lost(seq: Seq) -> Error {
+    unreadable(seq.0, anyhow::anyhow!("its details are missing"))
+}
+
+/// An entry of the journal and the name of the device it is about.
+#[derive(FromQueryResult)]
+pub(super) struct Entry {
+    pub(super) seq: i64,
+    at: i64,
+    kind: i16,
+    body: Option<Vec<u8>>,
+    device: Option<String>,
+}
+
+impl Entry {
+    pub(super) fn select() -> SelectStatement {
+        Query::select()
+            .columns([
+                journal::Column::Seq.as_column_ref(),
+                journal::Column::At.as_column_ref(),
+                journal::Column::Kind.as_column_ref(),
+                journal::Column::Body.as_column_ref(),
+            ])
+            .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "device")
+            .from(journal::Entity)
+            .join(
+                JoinType::LeftJoin,
+                sources::Entity,
+                Expr::col(sources::Column::Id.as_column_ref())
+                    .eq(Expr::col(journal::Column::Source.as_column_ref())),
+            )
+            .take()
+    }
+
+    pub(super) fn reading(self) -> Result<Reading, Error> {
+        let payload = Bytes::from(self.body.unwrap_or_default());
+        let said: SensorPayload =
+            serde_json::from_slice(&payload).map_err(|why| unreadable(self.seq, why))?;
+        Ok(said.typed(Seq(self.seq), Timestamp(self.at), self.device.unwrap_or_default(), payload))
+    }
+
+    pub(super) fn presence(self) -> Result<PresenceChange, Error> {
+        let body: PresenceBody = serde_json::from_slice(&self.body.unwrap_or_default())
+            .map_err(|why| unreadable(self.seq, why))?;
+        Ok(body.typed(Seq(self.seq), Timestamp(self.at), self.device.unwrap_or_default()))
+    }
+
+    fn session(self) -> Result<SessionChange, Error> {
+        let body: SessionBody = serde_json::from_slice(&self.body.unwrap_or_default())
+            .map_err(|why| unreadable(self.seq, why))?;
+        Ok(body.typed(Seq(self.seq), Timestamp(self.at)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{House, command, presence, reading, rejected, session};
+
+    #[tokio::test]
+    async fn pages_of_every_kind_join_without_hole_or_duplicate() {
+        let mut house = House::new().await;
+        let mut written = Vec::new();
+        for n in 0..6 {
+            let mut drafts =
+                [command("a"), rejected("sensors/x", b"x"), session(), presence("b"), reading("a", n.into())];
+            drafts.rotate_left(n as usize % 5);
+            house.append(&mut drafts).await;
+            written.extend(drafts.into_iter().filter_map(|draft| draft.event));
+        }
+        for limit in [1, 2, 7, 30, 31] {
+            let (mut told, mut after) = (Vec::new(), Seq::ZERO);
+            loop {
+                let page = house.store.events(after, limit).await.unwrap();
+                let Some(last) = page.last() else { break };
+                assert!(page.len() <= limit);
+                after = last.seq();
+                told.extend(page);
+            }
+            assert_eq!(told, written, "pages of {limit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reading_comes_back_byte_for_byte() {
+        let mut house = House::new().await;
+        let payload = br#" {"humidity":40 , "temperature":25e0,"threshold":25,"unit":"C","extra":[1,2]}"#;
+        let mut drafts = [crate::store::samples::reading_of("a", payload)];
+        house.append(&mut drafts).await;
+        let Event::Reading(reading) = house.store.events(Seq::ZERO, 1).await.unwrap().remove(0) else {
+            panic!("not a reading");
+        };
+        assert_eq!(&reading.payload[..], payload);
+        assert!(reading.over_threshold, "the temperature has reached the threshold");
+        assert_eq!(Some(Event::Reading(reading)), drafts[0].event);
+    }
+}

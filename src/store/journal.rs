@@ -1,0 +1,417 @@
+//! The journal's one writer.
+//!
+//! A batch is one transaction, in statements of many rows: a row then costs about a microsecond, and the
+//! disk is waited for once.
+
+use std::collections::HashMap;
+
+use entity::{command_states, commands, journal, rejection_counts, rejections, retained, sources};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, IntoActiveModel, QuerySelect, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait, entity::prelude::*, sea_query::OnConflict,
+};
+
+use super::{
+    Store,
+    rejections::Tally,
+    words::{DEVICE, PresenceBody, SessionBody, Word, kind},
+};
+use crate::{
+    error::Error,
+    model::{CommandRecord, Event, Rejection, Retained, Seq, Timestamp},
+};
+
+/// The widest table has 11 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
+const ROWS_PER_STATEMENT: usize = 500;
+
+/// With which the gateway sends every command.
+const COMMAND_QOS: i16 = 1;
+
+/// One thing to write: an event, a retained message, or both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    pub event: Option<Event>,
+    /// An empty payload deletes what the topic kept.
+    pub retained: Option<Retained>,
+}
+
+/// The one writer. There is no second one, in this process or another.
+pub struct Journal {
+    db: DatabaseConnection,
+    /// Closed with the writer; holds the lock on the file.
+    store: Store,
+    head: Seq,
+    /// Absent after a batch that may have failed: what is in the database is then read anew.
+    memory: Option<Memory>,
+}
+
+impl Journal {
+    pub(super) async fn open(db: DatabaseConnection, store: Store) -> Result<Journal, Error> {
+        let memory = Memory::load(&db).await?;
+        Ok(Journal { db, store, head: memory.head, memory: Some(memory) })
+    }
+
+    /// The last entry.
+    pub fn head(&self) -> Seq {
+        self.head
+    }
+
+    /// Commits the drafts in one transaction and gives each event its place, in order and without holes.
+    ///
+    /// A rejection beyond its bounds is only counted and keeps no place: its draft's event is gone
+    /// afterwards. On an error nothing is written, no place is used, and the drafts are as before.
+    pub async fn append(&mut self, drafts: &mut [Draft]) -> Result<(), Error> {
+        // Taken, and put back after the commit: neither an error nor being cancelled leaves it wrong.
+        let mut memory = match self.memory.take() {
+            Some(memory) => memory,
+            None => Memory::load(&self.db).await?,
+        };
+        let batch = Batch::of(drafts, &mut memory)?;
+        let places = batch.write(&self.db).await?;
+        self.head = memory.head;
+        self.memory = Some(memory);
+        for (draft, place) in drafts.iter_mut().zip(places) {
+            match (&mut draft.event, place) {
+                (Some(event), Some(place)) => event.place(place),
+                _ => draft.event = None,
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the database, so that all of it is in the one file. Every [`Store`] is of no use afterwards.
+    pub async fn close(self) -> Result<(), Error> {
+        self.store.db().close_by_ref().await?;
+        Ok(self.db.close().await?)
+    }
+}
+
+/// What the writer knows without asking the database.
+struct Memory {
+    head: Seq,
+    /// Ids of devices by their names.
+    devices: HashMap<String, i64>,
+    last_source: i64,
+    tally: Tally,
+}
+
+impl Memory {
+    async fn load(db: &DatabaseConnection) -> Result<Memory, DbErr> {
+        use sources::Column;
+        let known: Vec<(i64, i16, String)> = sources::Entity::find()
+            .select_only()
+            .columns([Column::Id, Column::Class, Column::Name])
+            .into_tuple()
+            .all(db)
+            .await?;
+        Ok(Memory {
+            head: super::head(db).await?,
+            last_source: known.iter().map(|(id, _, _)| *id).max().unwrap_or_default(),
+            devices: known
+                .into_iter()
+                .filter(|(_, class, _)| *class == DEVICE)
+                .map(|(id, _, name)| (name, id))
+                .collect(),
+            tally: Tally::load(db).await?,
+        })
+    }
+}
+
+/// The rows of one transaction.
+#[derive(Default)]
+struct Batch {
+    /// Of each draft's event.
+    places: Vec<Option<Seq>>,
+    sources: Vec<sources::Model>,
+    journal: Vec<journal::Model>,
+    commands: Vec<commands::Model>,
+    states: Vec<command_states::Model>,
+    rejections: Vec<rejections::Model>,
+    counts: HashMap<(String, i16), rejection_counts::Model>,
+    kept: Vec<retained::Model>,
+    unkept: Vec<String>,
+}
+
+impl Batch {
+    fn of(drafts: &[Draft], memory: &mut Memory) -> Result<Batch, Error> {
+        let mut batch = Batch::default();
+        let mut retained = HashMap::new();
+        for draft in drafts {
+            let place = match &draft.event {
+                Some(event) => batch.add(event, memory)?,
+                None => None,
+            };
+            batch.places.push(place);
+            if let Some(message) = &draft.retained {
+                // Of several on one topic the last stays.
+                retained.insert(&message.topic, message);
+            }
+        }
+        for message in retained.into_values() {
+            batch.retain(message);
+        }
+        Ok(batch)
+    }
+
+    /// The place of the event, if it is given one.
+    fn add(&mut self, event: &Event, memory: &mut Memory) -> Result<Option<Seq>, Error> {
+        let seq = memory.head.next();
+        let at = event.at();
+        let (kind, source, body) = match event {
+            Event::Reading(reading) => {
+                let source = self.source(&reading.device, at, memory);
+                (kind::READING, Some(source), Some(reading.payload.to_vec()))
+            }
+            Event::Presence(change) => {
+                let source = self.source(&change.device, at, memory);
+                let body = serde_json::to_vec(&PresenceBody::of(&change.presence));
+                (kind::PRESENCE, Some(source), Some(body.map_err(Error::internal)?))
+            }
+            Event::Session(change) => {
+                let body = serde_json::to_vec(&SessionBody::of(change));
+                (kind::SESSION, None, Some(body.map_err(Error::internal)?))
+            }
+            Event::Command(record) => {
+                let source = self.source(&record.device, at, memory);
+                self.command(record, seq, source);
+                (kind::COMMAND, Some(source), None)
+            }
+            Event::Rejection(rejection) => {
+                let (counter, sample) = memory.tally.count(rejection);
+                self.counts.insert((counter.topic.clone(), counter.reason), counter);
+                let Some(size) = sample else {
+                    return Ok(None);
+                };
+                self.rejection(rejection, seq, size);
+                (kind::REJECTION, None, None)
+            }
+        };
+        memory.head = seq;
+        self.journal.push(journal::Model { seq: seq.0, at: at.0, kind, source, body });
+        Ok(Some(seq))
+    }
+
+    /// The id of a device, a new one if the device has never been heard of.
+    fn source(&mut self, device: &str, at: Timestamp, memory: &mut Memory) -> i64 {
+        if let Some(id) = memory.devices.get(device) {
+            return *id;
+        }
+        memory.last_source += 1;
+        let id = memory.last_source;
+        memory.devices.insert(device.to_owned(), id);
+        self.sources.push(sources::Model { id, class: DEVICE, name: device.to_owned(), first_at: at.0 });
+        id
+    }
+
+    fn command(&mut self, record: &CommandRecord, seq: Seq, source: i64) {
+        let command = if record.id == Seq::ZERO { seq } else { record.id };
+        if command == seq {
+            self.commands.push(commands::Model {
+                id: seq.0,
+                source,
+                topic: record.topic.clone(),
+                payload: record.payload.clone().into_bytes(),
+                qos: COMMAND_QOS,
+                action: record.action.number(),
+                surface: record.surface.number(),
+                client_id: record.client_id.clone(),
+                address: record.address.clone(),
+                idempotency_key: record.idempotency_key.clone(),
+                accepted_at: record.accepted_at.0,
+            });
+        }
+        self.states.push(command_states::Model {
+            seq: seq.0,
+            command: command.0,
+            state: record.state.number(),
+            delivery: record.delivery.map(Word::number),
+        });
+    }
+
+    fn rejection(&mut self, rejection: &Rejection, seq: Seq, size: i64) {
+        self.rejections.push(rejections::Model {
+            seq: seq.0,
+            topic: rejection.topic.clone(),
+            payload: rejection.payload.to_vec(),
+            qos: rejection.qos.into(),
+            retain: rejection.retain,
+            client_id: rejection.client_id.clone(),
+            reason: rejection.reason.number(),
+            pointer: rejection.pointer.clone(),
+            detail: rejection.detail.clone(),
+            size,
+        });
+    }
+
+    fn retain(&mut self, message: &Retained) {
+        if message.payload.is_empty() {
+            self.unkept.push(message.topic.clone());
+            return;
+        }
+        self.kept.push(retained::Model {
+            topic: message.topic.clone(),
+            payload: message.payload.to_vec(),
+            qos: message.qos.into(),
+            at: message.at.0,
+        });
+    }
+
+    /// Commits the rows; gives the places of the drafts' events.
+    async fn write(self, db: &DatabaseConnection) -> Result<Vec<Option<Seq>>, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let transaction = db.begin_with_options(options).await?;
+        insert(&transaction, self.sources, None).await?;
+        insert(&transaction, self.journal, None).await?;
+        insert(&transaction, self.commands, None).await?;
+        insert(&transaction, self.states, None).await?;
+        insert(&transaction, self.rejections, None).await?;
+        insert(&transaction, self.counts.into_values(), Some(newest_count())).await?;
+        insert(&transaction, self.kept, Some(newest_retained())).await?;
+        for topics in self.unkept.chunks(ROWS_PER_STATEMENT) {
+            retained::Entity::delete_many()
+                .filter(retained::Column::Topic.is_in(topics))
+                .exec(&transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(self.places)
+    }
+}
+
+async fn insert<Row>(
+    transaction: &DatabaseTransaction,
+    rows: impl IntoIterator<Item = Row>,
+    conflict: Option<OnConflict>,
+) -> Result<(), DbErr>
+where
+    Row: ModelTrait + IntoActiveModel<<Row::Entity as EntityTrait>::ActiveModel>,
+{
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let mut statement = Row::Entity::insert_many(
+            rows.by_ref().take(ROWS_PER_STATEMENT).map(IntoActiveModel::into_active_model),
+        );
+        if let Some(conflict) = &conflict {
+            statement = statement.on_conflict(conflict.clone());
+        }
+        statement.exec_without_returning(transaction).await?;
+    }
+    Ok(())
+}
+
+fn newest_count() -> OnConflict {
+    use rejection_counts::Column;
+    OnConflict::columns([Column::Topic, Column::Reason])
+        .update_columns([Column::Count, Column::LastAt])
+        .to_owned()
+}
+
+fn newest_retained() -> OnConflict {
+    use retained::Column;
+    OnConflict::column(Column::Topic).update_columns([Column::Payload, Column::Qos, Column::At]).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::samples::{House, command, presence, reading, rejected, retained, session};
+
+    impl Journal {
+        /// Runs SQL on the writer's own connection.
+        pub(in crate::store) async fn execute(&self, sql: &str) {
+            self.db.execute_unprepared(sql).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_batch_leaves_no_trace() {
+        let mut house = House::new().await;
+        house.append(&mut [reading("a", 20.0)]).await;
+        let mut drafts = [reading("b", 21.0), command("b"), rejected("sensors/b", b"x"), retained("t", b"v")];
+        let before = drafts.clone();
+
+        house.journal.execute("PRAGMA query_only = ON").await;
+        assert!(house.journal.append(&mut drafts).await.is_err());
+        assert_eq!(drafts, before);
+        assert_eq!(house.journal.head(), Seq(1));
+
+        house.journal.execute("PRAGMA query_only = OFF").await;
+        house.append(&mut drafts).await;
+        let seqs = drafts[..3].iter().map(|draft| draft.event.as_ref().unwrap().seq());
+        assert_eq!(seqs.collect::<Vec<_>>(), [Seq(2), Seq(3), Seq(4)]);
+        assert_eq!(house.store.events(Seq::ZERO, 10).await.unwrap().len(), 4);
+        assert_eq!(house.counts().await, [("sensors/b".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_loses_only_the_batch() {
+        let mut house = House::new().await;
+        house.journal.execute("PRAGMA max_page_count = 40").await;
+        let large = vec![b'x'; 1 << 20];
+        let mut drafts = [reading("a", 20.0), retained("t", &large)];
+        assert!(house.journal.append(&mut drafts).await.is_err());
+        house.append(&mut drafts[..1]).await;
+        assert_eq!(house.store.head().await.unwrap(), Seq(1));
+        assert_eq!(house.store.retained().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_batch_leaves_no_hole() {
+        let mut house = House::new().await;
+        for turns in 0..40 {
+            let mut drafts = [reading("a", 20.0), rejected("sensors/a", b"x")];
+            let mut batch = Box::pin(house.journal.append(&mut drafts));
+            for _ in 0..turns {
+                if futures_util::poll!(&mut batch).is_ready() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_micros(50)).await;
+            }
+        }
+        house.append(&mut [reading("a", 20.0)]).await;
+        let events = house.store.events(Seq::ZERO, 1000).await.unwrap();
+        let seqs: Vec<_> = events.iter().map(|event| event.seq().0).collect();
+        assert_eq!(seqs, (1..=house.journal.head().0).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_keeps_its_order() {
+        let mut house = House::new().await;
+        let mut drafts: Vec<_> =
+            (0..ROWS_PER_STATEMENT * 2 + 7).map(|n| reading(&format!("d{}", n % 9), n as f64)).collect();
+        house.append(&mut drafts).await;
+        let events = house.store.events(Seq::ZERO, drafts.len() + 1).await.unwrap();
+        let written: Vec<_> = drafts.into_iter().filter_map(|draft| draft.event).collect();
+        assert_eq!(events, written);
+    }
+
+    #[tokio::test]
+    async fn retained_messages_survive_a_restart() {
+        let mut house = House::new().await;
+        let mut drafts = [retained("a", b"1"), retained("b", b"1"), retained("a", b"2"), retained("c", b"1")];
+        house.append(&mut drafts).await;
+        house.append(&mut [retained("b", b""), retained("c", b""), retained("c", b"3")]).await;
+
+        let mut kept = house.restarted().await.store.retained().await.unwrap();
+        kept.sort_by(|one, other| one.topic.cmp(&other.topic));
+        let wanted = [retained("a", b"2"), retained("c", b"3")].map(|draft| draft.retained.unwrap());
+        assert_eq!(kept, wanted);
+    }
+
+    #[tokio::test]
+    async fn the_journal_goes_on_after_a_restart() {
+        let mut house = House::new().await;
+        let mut first = [presence("a"), session(), command("a")];
+        house.append(&mut first).await;
+        let mut house = house.restarted().await;
+        let mut second = [reading("a", 20.0), reading("b", 21.0)];
+        house.append(&mut second).await;
+
+        let events = house.store.events(Seq::ZERO, 10).await.unwrap();
+        let written: Vec<_> = first.into_iter().chain(second).filter_map(|draft| draft.event).collect();
+        assert_eq!(events, written);
+    }
+}

@@ -1,0 +1,163 @@
+//! Samples of what is written, for the tests of the store.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use entity::rejection_counts;
+use sea_orm::EntityTrait;
+use tempfile::TempDir;
+
+use super::{Draft, Journal, Store, open};
+use crate::{
+    config::Durability,
+    model::{
+        Action, CommandRecord, CommandState, Delivery, Event, Presence, PresenceChange, PresenceReason,
+        Rejection, RejectionReason, Retained, SensorPayload, Seq, SessionChange, SessionEnd, SessionId,
+        Status, Surface, Timestamp,
+    },
+};
+
+/// Not a whole number of milliseconds: the database keeps microseconds.
+const AT: Timestamp = Timestamp(1_795_300_000_123_456);
+
+/// A store in a folder of its own.
+pub(super) struct House {
+    pub(super) store: Store,
+    pub(super) journal: Journal,
+    folder: TempDir,
+}
+
+impl House {
+    pub(super) async fn new() -> House {
+        House::at(tempfile::tempdir().unwrap()).await
+    }
+
+    pub(super) async fn restarted(self) -> House {
+        let House { store, journal, folder } = self;
+        drop((store, journal));
+        House::at(folder).await
+    }
+
+    async fn at(folder: TempDir) -> House {
+        let path = folder.path().join("crosslink.db");
+        let (store, journal) = open(&path, Durability::Normal).await.unwrap();
+        House { store, journal, folder }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path().join("crosslink.db")
+    }
+
+    pub(super) async fn append(&mut self, drafts: &mut [Draft]) {
+        self.journal.append(drafts).await.unwrap();
+    }
+
+    /// How often something was rejected, by topic.
+    pub(super) async fn counts(&self) -> Vec<(String, i64)> {
+        let rows = rejection_counts::Entity::find().all(self.store.db()).await.unwrap();
+        rows.into_iter().map(|row| (row.topic, row.count)).collect()
+    }
+}
+
+fn event(event: Event) -> Draft {
+    Draft { event: Some(event), retained: None }
+}
+
+pub(super) fn reading(device: &str, temperature: f64) -> Draft {
+    let payload = format!(r#"{{"temperature":{temperature},"humidity":40,"threshold":25.5}}"#);
+    reading_of(device, payload.as_bytes())
+}
+
+pub(super) fn reading_of(device: &str, payload: &[u8]) -> Draft {
+    let said: SensorPayload = serde_json::from_slice(payload).unwrap();
+    event(Event::Reading(said.typed(Seq::ZERO, AT, device.into(), Bytes::copy_from_slice(payload))))
+}
+
+pub(super) fn presence(device: &str) -> Draft {
+    let presence = Presence {
+        status: Status::Offline,
+        since: Some(AT),
+        reason: Some(PresenceReason::SocketError),
+        last_message_at: Some(Timestamp(AT.0 - 1)),
+        client_id: Some("client".into()),
+        session: Some(SessionId(7)),
+    };
+    event(Event::Presence(PresenceChange { seq: Seq::ZERO, at: AT, device: device.into(), presence }))
+}
+
+pub(super) fn session() -> Draft {
+    event(Event::Session(SessionChange {
+        seq: Seq::ZERO,
+        at: AT,
+        session: SessionId(7),
+        client_id: "client".into(),
+        address: "127.0.0.1:4711".into(),
+        ended: Some(SessionEnd::Keepalive),
+    }))
+}
+
+pub(super) fn command(device: &str) -> Draft {
+    event(Event::Command(record(device, None)))
+}
+
+fn record(device: &str, key: Option<&str>) -> CommandRecord {
+    CommandRecord {
+        id: Seq::ZERO,
+        seq: Seq::ZERO,
+        accepted_at: AT,
+        at: AT,
+        device: device.into(),
+        action: Action::Play,
+        topic: format!("commands/{device}/play"),
+        payload: "true".into(),
+        state: CommandState::Accepted,
+        delivery: None,
+        surface: Surface::GraphQl,
+        client_id: None,
+        address: Some("127.0.0.1".into()),
+        idempotency_key: key.map(str::to_owned),
+    }
+}
+
+/// A new command, as the journal knows it.
+pub(super) async fn accepted(house: &mut House, device: &str, key: Option<&str>) -> CommandRecord {
+    written(house, record(device, key)).await
+}
+
+/// A known command in its next state, as the journal knows it.
+pub(super) async fn moved(
+    house: &mut House,
+    record: CommandRecord,
+    state: CommandState,
+    delivery: Option<Delivery>,
+) -> CommandRecord {
+    let at = Timestamp(record.at.0 + 1);
+    written(house, CommandRecord { at, state, delivery, ..record }).await
+}
+
+async fn written(house: &mut House, record: CommandRecord) -> CommandRecord {
+    let mut drafts = [event(Event::Command(record))];
+    house.append(&mut drafts).await;
+    let [Draft { event: Some(Event::Command(record)), .. }] = drafts else { unreachable!("it is a command") };
+    record
+}
+
+pub(super) fn rejected(topic: &str, payload: &[u8]) -> Draft {
+    event(Event::Rejection(Rejection {
+        seq: Seq::ZERO,
+        at: AT,
+        topic: topic.into(),
+        payload: Bytes::copy_from_slice(payload),
+        qos: 1,
+        retain: true,
+        client_id: "client".into(),
+        reason: RejectionReason::NotJson,
+        pointer: "/temperature".into(),
+        detail: "expected a number".into(),
+    }))
+}
+
+pub(super) fn retained(topic: &str, payload: &[u8]) -> Draft {
+    let message = Retained { topic: topic.into(), payload: Bytes::copy_from_slice(payload), qos: 1, at: AT };
+    Draft { event: None, retained: Some(message) }
+}
