@@ -1,1 +1,307 @@
-//! Being built.
+//! The one way in for a command.
+//!
+//! The record is in the command log before the message goes out; then each change of its state is
+//! appended. A caller that goes away leaves the command to run its course.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Duration, Instant, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    address::{Address, is_name},
+    broker::{Broker, Intake, Message, QoS},
+    devices::Devices,
+    error::Error,
+    model::{Action, CommandRecord, CommandState, Delivery, Event, Seq, Surface, Timestamp},
+    store::Store,
+};
+
+/// Commands that run their course at a time.
+const MAX_OPEN: usize = 1_024;
+/// A command that could not be written for so long is not published any more.
+const LIFE: Duration = Duration::from_secs(5);
+/// A caller waits so long for a subscriber's acknowledgement.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
+/// The acknowledgement still counts so long after the message went out.
+const ACKNOWLEDGED_AT_ALL: Duration = Duration::from_secs(30);
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// Takes commands. A cheap handle.
+#[derive(Clone)]
+pub struct Desk(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    devices: Devices,
+    orders: mpsc::Sender<Order>,
+    acknowledgements: Acknowledgements,
+    /// Idempotency keys of commands that are not written yet.
+    keys: Mutex<HashSet<String>>,
+}
+
+/// Who asks, and from where.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub surface: Surface,
+    pub address: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+/// How far a caller waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the message is out.
+    Out,
+    /// Until a subscriber has acknowledged it, but no longer than a second.
+    Acknowledged,
+}
+
+/// Commands whose message is out, by id: told when a subscriber acknowledges.
+#[derive(Clone, Default)]
+struct Acknowledgements(Arc<Mutex<HashMap<Seq, oneshot::Sender<()>>>>);
+
+/// A command on its way, and where its course is told.
+struct Order {
+    record: CommandRecord,
+    accepted: Instant,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Progress {
+    #[default]
+    Waiting,
+    Out(CommandRecord),
+    /// In a final state, which nobody has acknowledged yet.
+    Final(CommandRecord),
+    Done(CommandRecord),
+}
+
+/// What the desk needs to see its orders through.
+pub struct Clerk {
+    orders: mpsc::Receiver<Order>,
+    acknowledgements: Acknowledgements,
+    broker: Broker,
+    intake: Intake,
+}
+
+/// The desk, and the clerk who must [`Clerk::run`] behind it.
+pub fn open(store: Store, devices: Devices, broker: Broker, intake: Intake) -> (Desk, Clerk) {
+    let (sender, orders) = mpsc::channel(MAX_OPEN);
+    let acknowledgements = Acknowledgements::default();
+    let clerk = Clerk { orders, acknowledgements: acknowledgements.clone(), broker, intake };
+    let desk = Inner { store, devices, orders: sender, acknowledgements, keys: Mutex::default() };
+    (Desk(Arc::new(desk)), clerk)
+}
+
+impl Desk {
+    /// Sends a command to a device, and returns its record as far as the caller waits.
+    pub async fn send(
+        &self,
+        device: &str,
+        action: Action,
+        origin: Origin,
+        wait: Wait,
+    ) -> Result<CommandRecord, Error> {
+        if !is_name(device) || self.0.devices.get(device).is_err() {
+            return Err(Error::NotFound { what: "device", name: device.to_owned() });
+        }
+        let _reserved = match &origin.idempotency_key {
+            Some(key) => {
+                let reserved = self.reserve(key)?;
+                if let Some(before) = self.0.store.command_by_key(key).await? {
+                    return repeated(before, device, action, key);
+                }
+                Some(reserved)
+            }
+            None => None,
+        };
+        let at = Timestamp::now();
+        let record = CommandRecord {
+            id: Seq::ZERO,
+            seq: Seq::ZERO,
+            accepted_at: at,
+            at,
+            device: device.to_owned(),
+            action,
+            topic: Address::Play { device: device.to_owned() }.to_string(),
+            payload: action.payload().to_owned(),
+            state: CommandState::Accepted,
+            delivery: None,
+            surface: origin.surface,
+            client_id: None,
+            address: origin.address,
+            idempotency_key: origin.idempotency_key,
+        };
+        let (progress, told) = watch::channel(Progress::Waiting);
+        let order = Order { record, accepted: Instant::now(), progress };
+        self.0.orders.try_send(order).map_err(|_| Error::Unavailable("the desk"))?;
+        follow(told, wait).await
+    }
+
+    /// A subscriber has acknowledged the message of a command.
+    pub fn acknowledged(&self, command: Seq) {
+        self.0.acknowledgements.tell(command);
+    }
+
+    fn reserve(&self, key: &str) -> Result<Reserved, Error> {
+        if key.is_empty() || key.len() > MAX_KEY {
+            return Err(Error::Invalid(format!("an idempotency key has 1 to {MAX_KEY} bytes")));
+        }
+        let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if !keys.insert(key.to_owned()) {
+            return Err(Error::IdempotencyConflict(format!(
+                "a command with the idempotency key {key:?} is on its way at this moment"
+            )));
+        }
+        Ok(Reserved { desk: self.clone(), key: key.to_owned() })
+    }
+}
+
+/// Holds an idempotency key while its command is not in the command log.
+struct Reserved {
+    desk: Desk,
+    key: String,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.desk.0.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// The same key again: the same command is the same record, another one is refused.
+fn repeated(before: CommandRecord, device: &str, action: Action, key: &str) -> Result<CommandRecord, Error> {
+    if before.device == device && before.action == action {
+        return Ok(before);
+    }
+    Err(Error::IdempotencyConflict(format!(
+        "the idempotency key {key:?} belongs to {} for {}",
+        before.action.name(),
+        before.device
+    )))
+}
+
+async fn follow(mut told: watch::Receiver<Progress>, wait: Wait) -> Result<CommandRecord, Error> {
+    let gone = |_| Error::Unavailable("the journal");
+    let mut progress = told.wait_for(|progress| !matches!(progress, Progress::Waiting)).await.map_err(gone)?.clone();
+    if wait == Wait::Acknowledged && matches!(progress, Progress::Out(_)) {
+        progress = told.wait_for(|progress| !matches!(progress, Progress::Out(_))).await.map_err(gone)?.clone();
+    }
+    if wait == Wait::Acknowledged && matches!(progress, Progress::Final(_)) {
+        let done = told.wait_for(|progress| matches!(progress, Progress::Done(_)));
+        if let Ok(Ok(done)) = timeout(ACKNOWLEDGED_WITHIN, done).await {
+            progress = done.clone();
+        }
+    }
+    match progress {
+        Progress::Out(record) | Progress::Final(record) | Progress::Done(record) => Ok(record),
+        Progress::Waiting => Err(Error::Unavailable("the journal")),
+    }
+}
+
+impl Clerk {
+    /// Sees every order through, until the desk is gone.
+    pub async fn run(self) {
+        let Clerk { mut orders, acknowledgements, broker, intake } = self;
+        let mut open = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                order = orders.recv(), if open.len() < MAX_OPEN => match order {
+                    Some(order) => open.push(see_through(order, &acknowledgements, &broker, &intake)),
+                    None => break,
+                },
+                Some(()) = open.next() => {}
+            }
+        }
+    }
+}
+
+/// One command's course. It ends early when the journal cannot be written.
+async fn see_through(order: Order, acknowledgements: &Acknowledgements, broker: &Broker, intake: &Intake) {
+    let Order { record, accepted, progress } = order;
+    let Some(mut record) = write(intake, record).await else { return };
+    if accepted.elapsed() > LIFE {
+        record.state = CommandState::Expired;
+        warn!(command = %record.id, "command {} to {} expired: the journal is behind", record.id, record.device);
+        write(intake, record).await;
+        return;
+    }
+    let acknowledged = acknowledgements.expect(record.id);
+    let receivers = broker.publish(Message {
+        topic: record.topic.clone(),
+        payload: Bytes::from_static(record.action.payload().as_bytes()),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        command: Some(record.id),
+    });
+    info!(
+        command = %record.id, device = record.device, receivers,
+        "sent '{}' to {}: {receivers} listen", record.action.name(), record.device
+    );
+    record.state = CommandState::Published;
+    record.delivery = Some(if receivers == 0 { Delivery::NoSubscriber } else { Delivery::Sent });
+    progress.send_replace(Progress::Out(record.clone()));
+    let Some(mut record) = write(intake, record).await else { return };
+    record.state = CommandState::Unconfirmable;
+    let Some(mut record) = write(intake, record).await else { return };
+    if receivers == 0 {
+        progress.send_replace(Progress::Done(record));
+        return;
+    }
+    progress.send_replace(Progress::Final(record.clone()));
+    if let Ok(Ok(())) = timeout(ACKNOWLEDGED_AT_ALL, acknowledged.told).await {
+        record.delivery = Some(Delivery::Acknowledged);
+        if let Some(record) = write(intake, record).await {
+            progress.send_replace(Progress::Done(record));
+        }
+    }
+}
+
+/// Appends the record's newest state.
+async fn write(intake: &Intake, mut record: CommandRecord) -> Option<CommandRecord> {
+    record.at = Timestamp::now();
+    match intake.record(Event::Command(record)).await {
+        Ok(Event::Command(record)) => Some(record),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Waits for the acknowledgement of one command, and is forgotten when it is dropped.
+struct Expected {
+    told: oneshot::Receiver<()>,
+    _forget: Forget,
+}
+
+struct Forget(Acknowledgements, Seq);
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl Acknowledgements {
+    fn expect(&self, command: Seq) -> Expected {
+        let (sender, told) = oneshot::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(command, sender);
+        Expected { told, _forget: Forget(self.clone(), command) }
+    }
+
+    fn tell(&self, command: Seq) {
+        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&command) {
+            // Whoever waited may have given up.
+            let _ = sender.send(());
+        }
+    }
+}

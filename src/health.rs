@@ -1,0 +1,79 @@
+//! Whether the gateway can serve, and if not, why and since when.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::Timestamp;
+
+/// What can be wrong, by its stable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Trouble {
+    /// The journal cannot write: QoS 1 waits, QoS 0 goes unrecorded, commands are refused.
+    JournalFailing,
+    /// Messages wait for the disk.
+    JournalBehind,
+}
+
+/// How well the gateway can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Readiness {
+    Ready,
+    /// It serves, but something is wrong.
+    Degraded,
+    Unready,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Reason {
+    pub code: Trouble,
+    pub since: Timestamp,
+    pub detail: String,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Report {
+    pub status: Readiness,
+    pub reasons: Vec<Reason>,
+}
+
+/// What is wrong at the moment. A cheap handle.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Mutex<BTreeMap<Trouble, (Timestamp, String)>>>);
+
+impl Health {
+    /// True when the trouble is new.
+    pub fn begins(&self, trouble: Trouble, detail: String) -> bool {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = troubles.get(&trouble).map(|(since, _)| *since);
+        troubles.insert(trouble, (since.unwrap_or_else(Timestamp::now), detail));
+        since.is_none()
+    }
+
+    /// True when there was such trouble.
+    pub fn ends(&self, trouble: Trouble) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&trouble).is_some()
+    }
+
+    pub fn report(&self) -> Report {
+        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reasons: Vec<Reason> = troubles
+            .iter()
+            .map(|(code, (since, detail))| Reason { code: *code, since: *since, detail: detail.clone() })
+            .collect();
+        let status = match reasons.as_slice() {
+            [] => Readiness::Ready,
+            reasons if reasons.iter().any(|reason| reason.code == Trouble::JournalFailing) => {
+                Readiness::Unready
+            }
+            _ => Readiness::Degraded,
+        };
+        Report { status, reasons }
+    }
+}
