@@ -6,6 +6,7 @@ use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     error::Error,
     gateway::Gateway,
     logging,
+    simulator::SimulateArgs,
 };
 
 /// Stands between microcontrollers and the people who watch and steer them.
@@ -36,6 +38,8 @@ enum Command {
     /// Run the gateway; meant when no command is given
     #[command(after_help = HINTS)]
     Serve(Flags),
+    /// Run simulated devices against this gateway or any other broker
+    Simulate(SimulateArgs),
 }
 
 const HINTS: &str = "\
@@ -46,6 +50,7 @@ Examples:
   crosslink --demo                        a living system: look at http://127.0.0.1:8080
   crosslink --mqtt 0.0.0.0:1883 --open    devices on the network come in
   crosslink --pair pump,valve --database sqlite:///var/lib/crosslink/plant.db
+  crosslink simulate pair --mqtt 127.0.0.1:1883 --fault takeover
 ";
 
 impl Cli {
@@ -59,6 +64,7 @@ impl Cli {
                     ExitCode::from(2)
                 }
             },
+            Command::Simulate(args) => ended(simulate(args).await),
         }
     }
 }
@@ -80,6 +86,20 @@ async fn serve(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
+async fn simulate(args: SimulateArgs) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    let mut devices = std::pin::pin!(args.run(stop.clone()));
+    tokio::select! {
+        ended = &mut devices => return ended,
+        signal = stop_signal() => signal.map_err(Error::internal)?,
+    }
+    stop.cancel();
+    tokio::select! {
+        ended = devices => ended,
+        _ = stop_signal() => quit(),
+    }
+}
+
 async fn stop_signal() -> io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
@@ -90,7 +110,7 @@ async fn stop_signal() -> io::Result<()> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "at once: nothing is waited for")]
-fn quit() {
+fn quit() -> ! {
     std::process::exit(1)
 }
 

@@ -1,1 +1,10 @@
+//! Crosslink from the outside, in one binary: one link step.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on has failed, and here the MQTT clients are the devices"
+)]
+
+mod documents;
+mod floors;

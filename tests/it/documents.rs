@@ -1,0 +1,41 @@
+//! What the documents say is what the code does.
+
+use std::{fs, path::Path};
+
+use crosslink::config::SETTINGS;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let readme = read("README.md");
+    for setting in SETTINGS {
+        let start = format!("| `--{}", setting.name);
+        let line = readme
+            .lines()
+            .find(|line| line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['`', ' '])));
+        let line = line.unwrap_or_else(|| panic!("README.md has no row for --{}", setting.name));
+        if let Some(default) = setting.default {
+            assert!(line.contains(&format!("`{default}`")), "{line} does not say {default}");
+        }
+    }
+}
+
+#[test]
+fn the_architecture_names_every_module() {
+    let architecture = read("ARCHITECTURE.md");
+    for line in read("src/lib.rs").lines() {
+        if let Some((module, _)) = line.strip_prefix("pub mod ").and_then(|rest| rest.split_once(';')) {
+            assert!(architecture.contains(&format!("`{module}`")), "ARCHITECTURE.md does not name {module}");
+        }
+    }
+}
+
+#[test]
+fn continuous_integration_runs_the_test_command_of_the_readme() {
+    let command = "cargo test --workspace --locked";
+    assert!(read("README.md").contains(command));
+    assert!(read(".ci/run").contains(command));
+}
