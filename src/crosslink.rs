@@ -4,28 +4,17 @@
 //! over threshold.
 
 use async_graphql::{Enum, SimpleObject};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    devices::Device,
-    model::{Action, CommandRecord, CommandState, Event, Reading, Seq, SessionId, Status, Timestamp},
+    devices::{Device, Devices, Mode, State},
+    error::Error,
+    hub::Hub,
+    model::{Event, Pair, Reading, Seq, Status, Timestamp},
+    store::Store,
 };
-
-/// Whether a device follows its peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Enum, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Mode {
-    /// It follows its peer.
-    #[default]
-    Auto,
-    /// It plays, whatever its peer measures.
-    ForcedOn,
-    /// It is silent, whatever its peer measures.
-    ForcedOff,
-    /// It reconnected while an override was in force, and may have lost it with its RAM.
-    Unknown,
-}
 
 /// What may go wrong between a device and its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Enum, ToSchema)]
@@ -58,7 +47,7 @@ pub struct CrossLink {
 
 impl CrossLink {
     /// How `device` stands to `peer` at a moment.
-    pub fn between(device: &Device, peer: &Device, seq: Seq, at: Timestamp) -> CrossLink {
+    fn between(device: &Device, peer: &Device, seq: Seq, at: Timestamp) -> CrossLink {
         let over = peer.latest.as_ref().is_some_and(|reading| reading.over_threshold);
         CrossLink {
             seq,
@@ -83,40 +72,53 @@ impl CrossLink {
     }
 }
 
-/// Who decides whether a device plays.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Control {
-    pub mode: Mode,
-    /// The session that the override was sent to.
-    session: Option<SessionId>,
+/// How a device stands to its peer now. None for a device that has no peer.
+pub fn now(devices: &Devices, device: &str) -> Option<CrossLink> {
+    at(&devices.state(), devices.pair(), device, Timestamp::now())
 }
 
-impl Control {
-    /// Follows a command that was published, whoever published it.
-    pub fn command(&mut self, record: &CommandRecord, session: Option<SessionId>) {
-        let published = record.state == CommandState::Published || record.id == record.seq;
-        if record.state == CommandState::Accepted || !published {
-            return;
-        }
-        self.session = session;
-        self.mode = match record.action {
-            Action::Play => Mode::ForcedOn,
-            Action::Stop => Mode::ForcedOff,
-            Action::Resume => Mode::Auto,
+/// How a device stands to its peer, whenever that changes: first as it is now, or with `after` only what
+/// changed after that place.
+pub async fn changes(
+    devices: &Devices,
+    hub: &Hub,
+    store: &Store,
+    device: &str,
+    after: Option<Seq>,
+) -> Result<impl Stream<Item = Result<CrossLink, Error>> + Send + use<>, Error> {
+    let pair = devices.pair().clone();
+    let not_paired = || Error::NotFound { what: "pair with the device", name: device.to_owned() };
+    let peer = pair.peer(device).ok_or_else(not_paired)?.to_owned();
+    let device = device.to_owned();
+    let state = match after {
+        Some(after) => devices.state_as_of(store, after).await?,
+        None => devices.state(),
+    };
+    let first = match after {
+        Some(_) => None,
+        None => at(&state, &pair, &device, Timestamp::now()).map(Ok),
+    };
+    let changes = hub.events(state.seq()).scan(state, move |state, event| {
+        let change = match event {
+            Ok(event) => {
+                state.apply(&event);
+                let concerned = concerns(&event, &device, &peer);
+                concerned.then(|| at(state, &pair, &device, event.at()).map(Ok)).flatten()
+            }
+            Err(why) => Some(Err(why)),
         };
-    }
+        std::future::ready(Some(change))
+    });
+    Ok(stream::iter(first).chain(changes.filter_map(std::future::ready)))
+}
 
-    /// Follows the session that speaks for the device.
-    pub fn session(&mut self, status: Status, session: Option<SessionId>) {
-        let forced = matches!(self.mode, Mode::ForcedOn | Mode::ForcedOff);
-        if forced && status == Status::Online && session != self.session {
-            self.mode = Mode::Unknown;
-        }
-    }
+fn at(state: &State, pair: &Pair, device: &str, at: Timestamp) -> Option<CrossLink> {
+    let peer = state.get(pair.peer(device)?)?;
+    Some(CrossLink::between(state.get(device)?, peer, state.seq(), at))
 }
 
 /// Whether an event can change how two devices stand to each other.
-pub fn concerns(event: &Event, device: &str, peer: &str) -> bool {
+fn concerns(event: &Event, device: &str, peer: &str) -> bool {
     match event {
         Event::Reading(reading) => reading.device == peer,
         Event::Presence(change) => change.device == device || change.device == peer,

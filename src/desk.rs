@@ -194,9 +194,11 @@ fn repeated(before: CommandRecord, device: &str, action: Action, key: &str) -> R
 
 async fn follow(mut told: watch::Receiver<Progress>, wait: Wait) -> Result<CommandRecord, Error> {
     let gone = |_| Error::Unavailable("the journal");
-    let mut progress = told.wait_for(|progress| !matches!(progress, Progress::Waiting)).await.map_err(gone)?.clone();
+    let mut progress =
+        told.wait_for(|progress| !matches!(progress, Progress::Waiting)).await.map_err(gone)?.clone();
     if wait == Wait::Acknowledged && matches!(progress, Progress::Out(_)) {
-        progress = told.wait_for(|progress| !matches!(progress, Progress::Out(_))).await.map_err(gone)?.clone();
+        progress =
+            told.wait_for(|progress| !matches!(progress, Progress::Out(_))).await.map_err(gone)?.clone();
     }
     if wait == Wait::Acknowledged && matches!(progress, Progress::Final(_)) {
         let done = told.wait_for(|progress| matches!(progress, Progress::Done(_)));

@@ -5,17 +5,18 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use async_graphql::Enum;
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::{
-    crosslink::{self, Control, CrossLink},
     error::Error,
-    hub::Hub,
-    model::{Event, Pair, Presence, Reading, Seq, Timestamp},
+    model::{Action, CommandRecord, CommandState, Event, Pair, Presence, Reading, Seq, SessionId, Status},
     store::Store,
 };
-use futures_util::{Stream, StreamExt, stream};
 
 /// A device as it is known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +29,22 @@ pub struct Device {
     pub control: Control,
 }
 
-/// All devices, as of one place in the journal. A cheap handle.
+/// Whether a device follows its peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Enum, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Mode {
+    /// It follows its peer.
+    #[default]
+    Auto,
+    /// It plays, whatever its peer measures.
+    ForcedOn,
+    /// It is silent, whatever its peer measures.
+    ForcedOff,
+    /// It reconnected while an override was in force, and may have lost it with its RAM.
+    Unknown,
+}
+
+/// All devices as they are. A cheap handle.
 #[derive(Clone)]
 pub struct Devices(Arc<Inner>);
 
@@ -69,54 +85,21 @@ impl Devices {
         device.ok_or_else(|| Error::NotFound { what: "device", name: name.to_owned() })
     }
 
-    /// All of them, with the place in the journal that this is as of.
-    pub fn snapshot(&self) -> (Seq, Vec<Arc<Device>>) {
-        let state = self.read();
-        (state.seq, state.devices.values().cloned().collect())
+    pub fn pair(&self) -> &Pair {
+        &self.0.pair
     }
 
-    /// How a device stands to its peer now. None for a device that has no peer.
-    pub fn cross_link(&self, device: &str) -> Option<CrossLink> {
-        self.read().cross_link(&self.0.pair, device, Timestamp::now())
+    /// All of them as one, at one place in the journal.
+    pub fn state(&self) -> State {
+        self.read().clone()
     }
 
-    /// How a device stands to its peer, whenever that changes: first as it is now, or with `after` only
-    /// what changed after that place.
-    pub async fn cross_links(
-        &self,
-        hub: &Hub,
-        store: &Store,
-        device: &str,
-        after: Option<Seq>,
-    ) -> Result<impl Stream<Item = Result<CrossLink, Error>> + Send + use<>, Error> {
-        let pair = self.0.pair.clone();
-        let not_paired = || Error::NotFound { what: "pair with the device", name: device.to_owned() };
-        let peer = pair.peer(device).ok_or_else(not_paired)?.to_owned();
-        let device = device.to_owned();
-        let state = match after {
-            Some(after) => State::as_of(store, &pair, after).await?,
-            None => self.read().clone(),
-        };
-        let first = match after {
-            Some(_) => None,
-            None => state.cross_link(&pair, &device, Timestamp::now()).map(Ok),
-        };
-        let changes = hub.events(state.seq).scan(state, move |state, event| {
-            let change = match event {
-                Ok(event) => {
-                    state.apply(&event);
-                    crosslink::concerns(&event, &device, &peer)
-                        .then(|| state.cross_link(&pair, &device, event.at()).map(Ok))
-                        .flatten()
-                }
-                Err(why) => Some(Err(why)),
-            };
-            std::future::ready(Some(change))
-        });
-        Ok(stream::iter(first).chain(changes.filter_map(std::future::ready)))
+    /// All of them as they were at an earlier place.
+    pub async fn state_as_of(&self, store: &Store, seq: Seq) -> Result<State, Error> {
+        State::as_of(store, &self.0.pair, seq).await
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
         self.0.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -134,7 +117,7 @@ impl State {
                 // Who spoke for the device when the command was sent decides whether it still holds.
                 let before = store.presence(&facts.name, None, Some(record.id), 1).await?;
                 let session = before.items.first().and_then(|change| change.presence.session);
-                let published = crate::model::CommandRecord { seq: record.id, ..record.clone() };
+                let published = CommandRecord { seq: record.id, ..record.clone() };
                 device.control.command(&published, session);
             }
             if let Some(change) = facts.presence {
@@ -148,7 +131,8 @@ impl State {
         Ok(state)
     }
 
-    fn apply(&mut self, event: &Event) {
+    /// Follows what comes next in the journal.
+    pub fn apply(&mut self, event: &Event) {
         self.seq = event.seq();
         match event {
             Event::Reading(reading) => {
@@ -179,8 +163,47 @@ impl State {
         Arc::make_mut(device)
     }
 
-    fn cross_link(&self, pair: &Pair, device: &str, at: Timestamp) -> Option<CrossLink> {
-        let peer = self.devices.get(pair.peer(device)?)?;
-        Some(CrossLink::between(self.devices.get(device)?, peer, self.seq, at))
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Arc<Device>> {
+        self.devices.get(name)
+    }
+
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
+        self.devices.values()
+    }
+}
+
+/// Who decides whether a device plays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Control {
+    pub mode: Mode,
+    /// The session that the override was sent to.
+    session: Option<SessionId>,
+}
+
+impl Control {
+    /// Follows a command that was published, whoever published it.
+    pub fn command(&mut self, record: &CommandRecord, session: Option<SessionId>) {
+        let published = record.state == CommandState::Published || record.id == record.seq;
+        if record.state == CommandState::Accepted || !published {
+            return;
+        }
+        self.session = session;
+        self.mode = match record.action {
+            Action::Play => Mode::ForcedOn,
+            Action::Stop => Mode::ForcedOff,
+            Action::Resume => Mode::Auto,
+        };
+    }
+
+    /// Follows the session that speaks for the device.
+    pub fn session(&mut self, status: Status, session: Option<SessionId>) {
+        let forced = matches!(self.mode, Mode::ForcedOn | Mode::ForcedOff);
+        if forced && status == Status::Online && session != self.session {
+            self.mode = Mode::Unknown;
+        }
     }
 }

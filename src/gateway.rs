@@ -1,1 +1,178 @@
-//! Being built.
+//! The gateway as a whole: everything is started here, and stopped here.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Duration, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    app::App,
+    broker::{self, Broker},
+    config::{Config, Listen},
+    desk,
+    devices::Devices,
+    error::Error,
+    health::Health,
+    http,
+    hub::Hub,
+    ingest::{Ingest, Parts},
+    simulator,
+    store::{self, Journal},
+};
+
+/// Each part of the gateway ends within this time, or is left behind.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running gateway. Two of them can live in one process.
+pub struct Gateway {
+    broker: Broker,
+    http_addr: Option<SocketAddr>,
+    mqtt_addr: Option<SocketAddr>,
+    mqtt_ws_addr: Option<SocketAddr>,
+    stopping: CancellationToken,
+    closing_inputs: CancellationToken,
+    http: Option<JoinHandle<()>>,
+    demo: Option<JoinHandle<()>>,
+    clerk: JoinHandle<()>,
+    ingest: JoinHandle<Journal>,
+}
+
+impl Gateway {
+    pub async fn start(config: Config) -> Result<Gateway, Error> {
+        let config = Arc::new(config);
+        if config.open {
+            warn!(
+                "--open: whoever reaches these ports can watch and steer the devices; there are no passwords yet"
+            );
+        }
+        let (store, journal) = store::open(&config.database, config.durability).await?;
+        let (intake, inputs) = broker::intake();
+        let broker = Broker::open(config.pair.clone(), store.retained().await?, intake.clone())?;
+        let hub = Hub::new(store.clone(), journal.head());
+        let devices = Devices::restored(&store, config.pair.clone()).await?;
+        let health = Health::default();
+        let (desk, clerk) = desk::open(store.clone(), devices.clone(), broker.clone(), intake);
+        let closing_inputs = CancellationToken::new();
+        let parts = Parts {
+            inputs,
+            journal,
+            devices: devices.clone(),
+            hub: hub.clone(),
+            desk: desk.clone(),
+            broker: broker.clone(),
+            health: health.clone(),
+            pair: config.pair.clone(),
+        };
+        let ingest = Ingest::open(parts, &store).await?;
+        let app = App { config: config.clone(), store, hub, devices, desk, broker: broker.clone(), health };
+        let stopping = CancellationToken::new();
+
+        // Whoever is refused a port must not leave a gateway behind: ports first, tasks after.
+        let http_socket = match config.http {
+            Listen::At(address) => Some(http::bind(address).await?),
+            Listen::Off => None,
+        };
+        let http_addr = http_socket.as_ref().and_then(|socket| socket.local_addr().ok());
+        let mqtt_addr = match config.mqtt {
+            Listen::At(address) => Some(broker.listen(address).await?),
+            Listen::Off => None,
+        };
+        let mqtt_ws_addr = match config.mqtt_ws {
+            Listen::At(address) => Some(broker.listen_websocket(address).await?),
+            Listen::Off => None,
+        };
+        let ingest = tokio::spawn(ingest.run(closing_inputs.clone()));
+        let clerk = tokio::spawn(clerk.run());
+        let http = http_socket.map(|socket| tokio::spawn(http::serve(socket, app, stopping.clone())));
+        let demo = match (config.demo, mqtt_addr) {
+            (true, Some(address)) => Some(tokio::spawn(demo(address, stopping.clone()))),
+            _ => None,
+        };
+        if let Some(address) = mqtt_addr {
+            info!("MQTT on {address}");
+        }
+        if let Some(address) = mqtt_ws_addr {
+            info!("MQTT over WebSocket on ws://{address}");
+        }
+        if let Some(address) = http_addr {
+            info!("dashboard on http://{address}");
+        }
+        Ok(Gateway {
+            broker,
+            http_addr,
+            mqtt_addr,
+            mqtt_ws_addr,
+            stopping,
+            closing_inputs,
+            http,
+            demo,
+            clerk,
+            ingest,
+        })
+    }
+
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
+    pub fn mqtt_addr(&self) -> Option<SocketAddr> {
+        self.mqtt_addr
+    }
+
+    pub fn mqtt_ws_addr(&self) -> Option<SocketAddr> {
+        self.mqtt_ws_addr
+    }
+
+    /// Stops in order: who asks, who speaks, who writes. What was acknowledged is on disk.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        for task in [self.demo, self.http].into_iter().flatten() {
+            ended("a surface", timeout(STOP_WITHIN, task).await);
+        }
+        ended(
+            "the broker",
+            timeout(STOP_WITHIN, async {
+                self.broker.stop().await;
+                Ok(())
+            })
+            .await,
+        );
+        self.clerk.abort();
+        self.closing_inputs.cancel();
+        match timeout(STOP_WITHIN, self.ingest).await {
+            Ok(Ok(journal)) => {
+                if let Err(why) = journal.close().await {
+                    error!("the database did not close: {why}");
+                }
+            }
+            Ok(Err(why)) => error!("ingest ended badly: {why}"),
+            Err(_) => {
+                error!("the database did not take the last messages in time; none of them was acknowledged")
+            }
+        }
+    }
+}
+
+/// The simulated pair, over a real socket.
+async fn demo(mqtt: SocketAddr, stop: CancellationToken) {
+    let options = simulator::Options {
+        mqtt: (mqtt.ip().to_string(), mqtt.port()),
+        fault: None,
+        voice: simulator::Voice::Log,
+    };
+    if let Err(why) = simulator::pair(options, stop).await {
+        error!("the demo stopped: {why}");
+    }
+}
+
+fn ended<T>(what: &str, result: Result<Result<T, tokio::task::JoinError>, tokio::time::error::Elapsed>) {
+    match result {
+        Ok(Ok(_)) => {}
+        Ok(Err(why)) => error!("{what} ended badly: {why}"),
+        Err(_) => warn!("{what} did not end in time"),
+    }
+}

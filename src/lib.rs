@@ -20,10 +20,11 @@ pub mod broker; //     devices: our MQTT front, rumqttd's router behind it
 pub mod store; //      the database: one journal, one writer, many readers
 
 // Floor 2, heart.
+pub mod health; //     whether the gateway can serve
 pub mod hub; //        committed events, to whoever listens
 pub mod presence; //   who is there, and how we know
-pub mod crosslink; //  what the pair does to each other
 pub mod devices; //    each device as the journal leaves it
+pub mod crosslink; //  what the pair does to each other
 pub mod desk; //       the one way in for a command
 pub mod ingest; //     what a message means, and the order in which it becomes history
 pub mod app; //        all that a surface is given

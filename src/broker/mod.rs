@@ -6,9 +6,13 @@
 pub mod front;
 pub mod router;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -237,4 +241,17 @@ impl Inbound {
             at: self.at,
         }
     }
+}
+
+/// What to do about an address that cannot be listened on.
+pub fn cannot_listen(flag: &str, address: SocketAddr, why: &io::Error) -> Error {
+    Error::Setup(match why.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{address} is taken by another program: stop it, or choose another address with {flag} (port 0 picks a free one)"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("{address} may not be listened on by this user: choose a port above 1023 with {flag}")
+        }
+        _ => format!("cannot listen on {address}: {why}; choose another address with {flag}"),
+    })
 }

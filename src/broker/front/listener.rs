@@ -11,7 +11,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{Front, connect, websocket};
-use crate::error::Error;
+use crate::{broker::cannot_listen, error::Error};
 
 /// After the system refused a connection, for want of file descriptors perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +41,7 @@ async fn listen<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind(address).await.map_err(|why| taken(flag, address, &why))?;
+    let listener = TcpListener::bind(address).await.map_err(|why| cannot_listen(flag, address, &why))?;
     let bound = listener.local_addr().map_err(Error::internal)?;
     let tasks = front.tasks.clone();
     tasks.spawn(async move {
@@ -83,17 +83,4 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(DEAD_PEER))?;
     Ok(())
-}
-
-/// What to do about an address that cannot be listened on.
-pub fn taken(flag: &str, address: SocketAddr, why: &io::Error) -> Error {
-    Error::Setup(match why.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "{address} is taken by another program: stop it, or choose another address with {flag} (port 0 picks a free one)"
-        ),
-        io::ErrorKind::PermissionDenied => {
-            format!("{address} may not be listened on by this user: choose a port above 1023 with {flag}")
-        }
-        _ => format!("cannot listen on {address}: {why}; choose another address with {flag}"),
-    })
 }

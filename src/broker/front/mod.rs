@@ -107,16 +107,9 @@ impl Broker {
         websocket::serve_axum(self.0.clone(), socket, peer).await;
     }
 
-    /// Publishes a message of the gateway's own, and tells how many clients it goes to.
+    /// Sends a message of the gateway's own to those who are subscribed, and tells how many clients that
+    /// is. What is to be kept as well goes by [`Broker::correct`].
     pub fn publish(&self, message: Message) -> usize {
-        if message.retain {
-            self.0.retained.keep(Retained {
-                topic: message.topic.clone(),
-                payload: message.payload.clone(),
-                qos: message.qos.as_u8(),
-                at: Timestamp::now(),
-            });
-        }
         let receivers = self.0.subscriptions.receivers(&message.topic, GATEWAY);
         if receivers > 0 {
             let header = Header {
@@ -131,9 +124,14 @@ impl Broker {
         receivers
     }
 
-    /// What is kept for a topic.
-    pub fn retained(&self, topic: &str) -> Option<Retained> {
-        self.0.retained.get(topic)
+    /// Publishes `truth`, retained, unless something else than `standing` is kept on its topic by now.
+    pub fn correct(&self, standing: Option<&Retained>, truth: Retained) -> bool {
+        let (topic, payload) = (truth.topic.clone(), truth.payload.clone());
+        if !self.0.retained.replace(standing, truth) {
+            return false;
+        }
+        self.publish(Message { topic, payload, qos: QoS::AtLeastOnce, retain: true, command: None });
+        true
     }
 
     /// How many clients are connected.

@@ -8,6 +8,8 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
+use bytes::Bytes;
+
 use super::subscriptions::matches;
 use crate::model::Retained;
 
@@ -35,12 +37,20 @@ impl RetainedMessages {
         if messages.len() >= MAX_RETAINED && !messages.contains_key(&message.topic) {
             return false;
         }
-        messages.insert(message.topic.clone(), message);
+        // A copy: what is kept must not keep the whole buffer that it was read into.
+        let payload = Bytes::copy_from_slice(&message.payload);
+        messages.insert(message.topic.clone(), Retained { payload, ..message });
         true
     }
 
-    pub fn get(&self, topic: &str) -> Option<Retained> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
+    /// Keeps `new` in the place of `old`, unless something else stands there.
+    pub fn replace(&self, old: Option<&Retained>, new: Retained) -> bool {
+        let mut messages = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if messages.get(&new.topic) != old {
+            return false;
+        }
+        messages.insert(new.topic.clone(), new);
+        true
     }
 
     /// Every message whose topic belongs to `filter`.

@@ -1,0 +1,373 @@
+//! The order in which things become history.
+//!
+//! One task takes what came in, asks what it means and what follows from it, commits all of it as one
+//! batch, and only then acknowledges and tells. What comes in meanwhile is the next batch.
+
+pub mod interpret;
+mod truth;
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::oneshot,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::{
+    interpret::{Interpreted, Meaning, interpret},
+    truth::Truth,
+};
+use crate::{
+    address::{Address, Place},
+    broker::{Ack, Broker, Ended, Inbound, Input, Inputs, Started},
+    desk::Desk,
+    devices::Devices,
+    error::Error,
+    health::{Health, Trouble},
+    hub::Hub,
+    model::{CommandState, Event, Pair, PresenceChange, Seq, SessionChange, Timestamp},
+    presence::{Signal, Watch},
+    store::{Draft, Journal, Store},
+};
+
+/// Messages that become history in one transaction: enough to share a sync, few enough to be quick.
+const MAX_BATCH: usize = 4_096;
+/// How often the passing of time is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Between attempts to write while the disk refuses.
+const RETRY: Duration = Duration::from_millis(500);
+/// A batch that takes longer means that messages wait for the disk.
+const SLOW: Duration = Duration::from_secs(1);
+/// Clients and aliases that were hinted at; a device is told once.
+const MAX_HINTS: usize = 1_000;
+
+/// All that becomes history passes here.
+pub struct Ingest {
+    inputs: Inputs,
+    journal: Journal,
+    watch: Watch,
+    truth: Truth,
+    devices: Devices,
+    hub: Hub,
+    desk: Desk,
+    broker: Broker,
+    health: Health,
+    pair: Pair,
+    hinted: HashSet<(Arc<str>, String)>,
+}
+
+/// What is given to ingest, already at work.
+pub struct Parts {
+    pub inputs: Inputs,
+    pub journal: Journal,
+    pub devices: Devices,
+    pub hub: Hub,
+    pub desk: Desk,
+    pub broker: Broker,
+    pub health: Health,
+    pub pair: Pair,
+}
+
+/// What is written together, and who waits for it.
+#[derive(Default)]
+struct Batch {
+    drafts: Vec<Draft>,
+    acks: Vec<Ack>,
+    replies: Vec<(usize, oneshot::Sender<Event>)>,
+    delivered: Vec<Seq>,
+    /// Devices whose retained presence may no longer be true.
+    doubtful: HashSet<String>,
+}
+
+impl Ingest {
+    /// Takes over, and writes what the start itself changes: known devices are unknown until they speak,
+    /// and commands that the last run left come to an end.
+    pub async fn open(parts: Parts, store: &Store) -> Result<Ingest, Error> {
+        let Parts { inputs, mut journal, devices, hub, desk, broker, health, pair } = parts;
+        let at = Timestamp::now();
+        let known = devices
+            .list()
+            .into_iter()
+            .filter(|device| device.presence.status != Default::default() || device.latest.is_some())
+            .map(|device| (device.name.clone(), device.presence.clone()))
+            .collect();
+        let (watch, changes) = Watch::restored(known, at, Instant::now());
+        let mut drafts: Vec<Draft> = changes.into_iter().map(|change| of(Event::Presence(change))).collect();
+        for mut record in store.unfinished_commands().await? {
+            record.state = match record.state {
+                CommandState::Accepted => CommandState::Expired,
+                _ => CommandState::Unconfirmable,
+            };
+            record.at = at;
+            drafts.push(of(Event::Command(record)));
+        }
+        if !drafts.is_empty() {
+            journal.append(&mut drafts).await?;
+        }
+        let told: Vec<Arc<Event>> =
+            drafts.into_iter().filter_map(|draft| draft.event).map(Arc::new).collect();
+        devices.apply(&told);
+        hub.tell(&told);
+        let truth = Truth::restored(store.retained().await?, &pair);
+        Ok(Ingest {
+            inputs,
+            journal,
+            watch,
+            truth,
+            devices,
+            hub,
+            desk,
+            broker,
+            health,
+            pair,
+            hinted: HashSet::new(),
+        })
+    }
+
+    /// Works until it is told to close and has written what came in before; gives the journal back.
+    pub async fn run(mut self, closing: CancellationToken) -> Journal {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inputs = Vec::with_capacity(MAX_BATCH);
+        let mut closed = false;
+        loop {
+            let mut batch = Batch::default();
+            tokio::select! {
+                more = self.inputs.take(&mut inputs, MAX_BATCH) => if !more {
+                    return self.journal;
+                },
+                () = closing.cancelled(), if !closed => {
+                    self.inputs.close();
+                    closed = true;
+                }
+                _ = tick.tick() => {
+                    let changes = self.watch.tick(Timestamp::now(), Instant::now());
+                    batch.changes(changes);
+                }
+            }
+            self.inputs.release(&inputs);
+            for input in inputs.drain(..) {
+                self.take(input, &mut batch);
+            }
+            self.commit(batch).await;
+        }
+    }
+
+    fn take(&mut self, input: Input, batch: &mut Batch) {
+        match input {
+            Input::Publish(inbound) => self.publish(inbound, batch),
+            Input::Started(started) => self.started(started, batch),
+            Input::Ended(ended) => self.ended(ended, batch),
+            Input::Delivered { command } => batch.delivered.push(command),
+            Input::Derived { event, done } => {
+                batch.replies.push((batch.drafts.len(), done));
+                batch.drafts.push(of(event));
+            }
+        }
+    }
+
+    fn publish(&mut self, mut inbound: Inbound, batch: &mut Batch) {
+        batch.acks.extend(inbound.ack.take());
+        let now = Instant::now();
+        let retained = inbound.kept.then(|| inbound.retained());
+        if let (Some(retained), Place::Known { address: Address::Presence { device }, .. }) =
+            (&retained, Place::of(&inbound.topic, &self.pair))
+        {
+            self.truth.stands(retained.clone());
+            batch.doubtful.insert(device);
+        }
+        let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);
+        let (event, signal_of) = match interpret(&self.pair, &inbound) {
+            Ok(Interpreted { meaning, alias }) => {
+                if alias {
+                    self.hint(&inbound);
+                }
+                match meaning {
+                    Meaning::Reading(reading) => {
+                        let device = reading.device.clone();
+                        (
+                            Some(Event::Reading(reading)),
+                            Some((device, Said::Reading { alone: alias || inbound.will })),
+                        )
+                    }
+                    Meaning::Online { device } => (None, Some((device, Said::Online { alias }))),
+                    Meaning::Offline { device } => (None, Some((device, Said::Offline))),
+                    Meaning::Command(record) => (Some(Event::Command(record)), None),
+                    Meaning::Nothing => (None, None),
+                }
+            }
+            Err(rejection) => {
+                metrics::counter!("crosslink_rejections_total").increment(1);
+                (Some(Event::Rejection(rejection)), None)
+            }
+        };
+        if event.is_some() || retained.is_some() {
+            batch.drafts.push(Draft { event, retained });
+        }
+        if let Some((device, said)) = signal_of {
+            let device = device.as_str();
+            let signal = match said {
+                Said::Reading { alone } => Signal::Reading { session, client_id, device, alone },
+                Said::Online { alias } => Signal::Online { session, client_id, device, alias },
+                Said::Offline => Signal::Offline { device },
+            };
+            batch.changes(self.watch.observe(signal, at, now));
+        }
+    }
+
+    fn started(&mut self, started: Started, batch: &mut Batch) {
+        let will = started.will_topic.as_deref().and_then(|topic| match Place::of(topic, &self.pair) {
+            Place::Known { address: Address::Presence { device }, .. } => Some(device),
+            _ => None,
+        });
+        let Started { session, client_id, address, at, .. } = started;
+        let signal = Signal::Started { session, client_id: &client_id, will: will.as_deref() };
+        let changes = self.watch.observe(signal, at, Instant::now());
+        let client_id = client_id.to_string();
+        let change = SessionChange { seq: Seq::ZERO, at, session, client_id, address, ended: None };
+        batch.drafts.push(of(Event::Session(change)));
+        batch.changes(changes);
+    }
+
+    fn ended(&mut self, ended: Ended, batch: &mut Batch) {
+        let Ended { session, client_id, address, at, end, will_published, successor } = ended;
+        let signal = Signal::Ended { session, end, will_published, successor };
+        let changes = self.watch.observe(signal, at, Instant::now());
+        let client_id = client_id.to_string();
+        let change = SessionChange { seq: Seq::ZERO, at, session, client_id, address, ended: Some(end) };
+        batch.drafts.push(of(Event::Session(change)));
+        batch.changes(changes);
+    }
+
+    /// Writes the batch, however long the disk refuses; then those who wait are told.
+    async fn commit(&mut self, mut batch: Batch) {
+        batch.drafts.extend(self.truth.owed());
+        if !batch.drafts.is_empty() {
+            let begun = Instant::now();
+            while let Err(why) = self.journal.append(&mut batch.drafts).await {
+                self.failing(&why);
+                tokio::time::sleep(RETRY).await;
+            }
+            self.written(begun.elapsed(), batch.drafts.len());
+        }
+        let events: Vec<Option<Arc<Event>>> =
+            batch.drafts.into_iter().map(|draft| draft.event.map(Arc::new)).collect();
+        for (index, reply) in batch.replies {
+            if let Some(event) = &events[index] {
+                // Whoever asked may have gone.
+                let _ = reply.send(Event::clone(event));
+            }
+        }
+        for ack in batch.acks {
+            ack.settle();
+        }
+        let told: Vec<Arc<Event>> = events.into_iter().flatten().collect();
+        for event in &told {
+            log(event);
+        }
+        self.devices.apply(&told);
+        self.hub.tell(&told);
+        for command in batch.delivered {
+            self.desk.acknowledged(command);
+        }
+        for device in batch.doubtful {
+            self.truth.tell(&self.broker, &device, self.watch.status(&device));
+        }
+    }
+
+    fn failing(&self, why: &Error) {
+        self.inputs.set_failing(true);
+        let detail = format!("the database cannot be written: {}", chain(why));
+        if self.health.begins(Trouble::JournalFailing, detail.clone()) {
+            error!("{detail}; QoS 1 waits, QoS 0 goes unrecorded, trying again");
+        }
+        metrics::counter!("crosslink_journal_failures_total").increment(1);
+    }
+
+    fn written(&self, took: Duration, entries: usize) {
+        metrics::histogram!("crosslink_commit_seconds").record(took.as_secs_f64());
+        metrics::counter!("crosslink_journal_entries_total").increment(entries as u64);
+        self.inputs.set_failing(false);
+        if self.health.ends(Trouble::JournalFailing) {
+            info!("the database can be written again");
+        }
+        if took > SLOW {
+            let detail = format!("the last commit took {} ms", took.as_millis());
+            if self.health.begins(Trouble::JournalBehind, detail.clone()) {
+                warn!("the disk is slow: {detail}");
+            }
+        } else if self.health.ends(Trouble::JournalBehind) {
+            info!("the disk keeps up again");
+        }
+    }
+
+    /// Tells once that a client spells a topic in a way that is only tolerated.
+    fn hint(&mut self, inbound: &Inbound) {
+        metrics::counter!("crosslink_aliases_total").increment(1);
+        let key = (inbound.client_id.clone(), inbound.topic.clone());
+        if self.hinted.len() >= MAX_HINTS || !self.hinted.insert(key) {
+            return;
+        }
+        if let Place::Known { address, .. } = Place::of(&inbound.topic, &self.pair) {
+            warn!(
+                client_id = &*inbound.client_id,
+                topic = inbound.topic,
+                "{} publishes on {}: understood as {address}",
+                inbound.client_id,
+                inbound.topic
+            );
+        }
+    }
+}
+
+/// What a message says about a device being there.
+enum Said {
+    Reading { alone: bool },
+    Online { alias: bool },
+    Offline,
+}
+
+impl Batch {
+    fn changes(&mut self, changes: Vec<PresenceChange>) {
+        for change in changes {
+            self.doubtful.insert(change.device.clone());
+            self.drafts.push(of(Event::Presence(change)));
+        }
+    }
+}
+
+fn of(event: Event) -> Draft {
+    Draft { event: Some(event), retained: None }
+}
+
+/// What a person wants to read: who came and went, and what could not be understood.
+fn log(event: &Event) {
+    match event {
+        Event::Presence(change) => {
+            let (status, reason) = (change.presence.status, change.presence.reason);
+            info!(device = change.device, seq = %change.seq, "{} is {status:?} ({reason:?})", change.device);
+        }
+        Event::Rejection(rejection) => warn!(
+            topic = rejection.topic, client_id = rejection.client_id, seq = %rejection.seq,
+            "rejected a message on {}: {rejection}", rejection.topic
+        ),
+        Event::Reading(_) | Event::Session(_) | Event::Command(_) => {}
+    }
+}
+
+/// An error with its causes.
+fn chain(why: &Error) -> String {
+    let mut text = why.to_string();
+    let mut source = std::error::Error::source(why);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
