@@ -44,11 +44,6 @@ pub struct Gateway {
 impl Gateway {
     pub async fn start(config: Config) -> Result<Gateway, Error> {
         let config = Arc::new(config);
-        if config.open {
-            warn!(
-                "--open: whoever reaches these ports can watch and steer the devices; there are no passwords yet"
-            );
-        }
         let (store, journal) = store::open(&config.database, config.durability).await?;
         let (intake, inputs) = broker::intake();
         let broker = Broker::open(config.pair.clone(), store.retained().await?, intake.clone())?;
