@@ -3,7 +3,13 @@
 //! No foreign key leaves the journal and the tables keyed by its seq: the one writer fills them in one
 //! transaction, and a check of each row would cost more than the row.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{
+        big_integer, big_integer_null, blob, blob_null, boolean, small_integer, small_integer_null, text,
+        text_null,
+    },
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

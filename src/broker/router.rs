@@ -12,7 +12,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use rumqttd::{
     Notification, RouterConfig,
-    local::{LinkBuilder, LinkError, LinkRx, LinkTx},
+    local::{LinkBuilder, LinkRx, LinkTx},
     protocol::{
         self, Disconnect, DisconnectReasonCode, Filter, Packet, Publish, RetainForwardRule, Subscribe,
         Unsubscribe,
@@ -62,7 +62,8 @@ pub struct Routed {
 /// The router, rebuilt in the process when it stops.
 pub struct Router(Mutex<State>);
 
-type Connect = Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx), LinkError> + Send>;
+/// None when the router is gone.
+type Connect = Box<dyn Fn(&str) -> Option<(LinkTx, LinkRx)> + Send>;
 
 struct State {
     connect: Connect,
@@ -110,8 +111,8 @@ impl Router {
         });
         let link = (state.connect)(&format!("c{name}"));
         match link {
-            Ok((tx, rx)) => Ok(Link { tx, rx, name, generation: state.generation, router: self.clone() }),
-            Err(_) => {
+            Some((tx, rx)) => Ok(Link { tx, rx, name, generation: state.generation, router: self.clone() }),
+            None => {
                 state.rebuild();
                 Err(RouterGone)
             }
@@ -135,10 +136,10 @@ impl State {
         // The type of the router's sender cannot be named outside rumqttd, so a closure holds it.
         let sender = rumqttd::Router::new(0, config).spawn();
         let connect: Connect = Box::new(move |name| {
-            let (tx, rx, _) = LinkBuilder::new(name, sender.clone()).build()?;
-            Ok((tx, rx))
+            let (tx, rx, _) = LinkBuilder::new(name, sender.clone()).build().ok()?;
+            Some((tx, rx))
         });
-        let (inlet, outlet) = connect("inlet").map_err(|_| RouterGone)?;
+        let (inlet, outlet) = connect("inlet").ok_or(RouterGone)?;
         Ok(State { connect, inlet, _outlet: outlet, number: 0, free_names: Vec::new(), names: 0, generation })
     }
 

@@ -38,7 +38,7 @@ pub struct Interpreted {
 }
 
 /// What `inbound` means, or why it means nothing.
-pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Rejection> {
+pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
     let (address, alias) = match Place::of(&inbound.topic, pair) {
         Place::Known { address, alias } => (address, alias),
         Place::Unknown => {
@@ -76,8 +76,8 @@ impl Flaw {
     }
 }
 
-fn reject(inbound: &Inbound, flaw: Flaw) -> Rejection {
-    Rejection {
+fn reject(inbound: &Inbound, flaw: Flaw) -> Box<Rejection> {
+    Box::new(Rejection {
         seq: Seq::ZERO,
         at: inbound.at,
         topic: inbound.topic.clone(),
@@ -88,7 +88,7 @@ fn reject(inbound: &Inbound, flaw: Flaw) -> Rejection {
         reason: flaw.reason,
         pointer: flaw.pointer,
         detail: flaw.detail,
-    }
+    })
 }
 
 /// A copy: what is kept must not keep the whole buffer that it was read into.

@@ -204,7 +204,7 @@ impl Ingest {
             }
             Err(rejection) => {
                 metrics::counter!("crosslink_rejections_total").increment(1);
-                (Some(Event::Rejection(rejection)), None)
+                (Some(Event::Rejection(*rejection)), None)
             }
         };
         if event.is_some() || retained.is_some() {

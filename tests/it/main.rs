@@ -7,4 +7,5 @@
 )]
 
 mod documents;
+mod durability;
 mod floors;
