@@ -193,13 +193,14 @@ fn repeated(before: CommandRecord, device: &str, action: Action, key: &str) -> R
 }
 
 async fn follow(mut told: watch::Receiver<Progress>, wait: Wait) -> Result<CommandRecord, Error> {
-    let gone = |_| Error::Unavailable("the journal");
-    let mut progress =
-        told.wait_for(|progress| !matches!(progress, Progress::Waiting)).await.map_err(gone)?.clone();
-    if wait == Wait::Acknowledged && matches!(progress, Progress::Out(_)) {
-        progress =
-            told.wait_for(|progress| !matches!(progress, Progress::Out(_))).await.map_err(gone)?.clone();
-    }
+    let enough = |progress: &Progress| match progress {
+        Progress::Waiting => false,
+        Progress::Out(_) => wait == Wait::Out,
+        Progress::Final(_) | Progress::Done(_) => true,
+    };
+    // A command that is not out by then never will be, and neither is one whose course has ended early.
+    let _ = timeout(LIFE, told.wait_for(enough)).await;
+    let mut progress = told.borrow().clone();
     if wait == Wait::Acknowledged && matches!(progress, Progress::Final(_)) {
         let done = told.wait_for(|progress| matches!(progress, Progress::Done(_)));
         if let Ok(Ok(done)) = timeout(ACKNOWLEDGED_WITHIN, done).await {

@@ -14,7 +14,7 @@ use tracing_subscriber::{
 use crate::config::{Config, LogFormat};
 
 /// The router logs each client that leaves as a fault. What is worth telling, the front tells.
-const QUIET: &str = "rumqttd=error";
+const QUIET: &str = "rumqttd=error,sea_orm_migration=warn";
 
 /// Starts logging for the whole process, once.
 pub fn start(config: &Config) {

@@ -266,6 +266,35 @@ pub enum PresenceReason {
     SelfReported,
 }
 
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Online => "ONLINE",
+            Status::Stale => "STALE",
+            Status::Offline => "OFFLINE",
+            Status::Unknown => "UNKNOWN",
+        })
+    }
+}
+
+impl PresenceReason {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            PresenceReason::Announced => "it said so",
+            PresenceReason::Reading => "it sent a reading",
+            PresenceReason::Takeover => "it connected again while its old connection was still open",
+            PresenceReason::Silence => "it has sent no reading for a while",
+            PresenceReason::Restart => "the gateway has started and it has not spoken yet",
+            PresenceReason::Will => "its connection closed without a farewell, and its will was published",
+            PresenceReason::Keepalive => "nothing came from it for one and a half keepalives",
+            PresenceReason::Closed => "its connection was closed",
+            PresenceReason::SocketError => "its connection broke",
+            PresenceReason::SelfReported => "offline was published on its topic",
+        }
+    }
+}
+
 /// The presence of a device, and how it came to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, SimpleObject, ToSchema)]
 pub struct Presence {

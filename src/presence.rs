@@ -167,7 +167,7 @@ impl Watch {
         changes
     }
 
-    /// The devices and how they stand.
+    /// How a device stands, if it was ever heard.
     pub fn status(&self, device: &str) -> Option<Status> {
         self.devices.get(device).map(|track| track.presence.status)
     }
@@ -282,11 +282,13 @@ impl Watch {
             return Vec::new();
         }
         track.gone_at = None;
-        if track.presence.status == Status::Online {
-            return Vec::new();
-        }
-        if !alone {
+        let online = track.presence.status == Status::Online;
+        let orphaned = track.presence.session.is_none_or(|session| !track.speakers.contains(&session));
+        if !alone && (!online || orphaned) {
             track.speaks(session, client_id);
+        }
+        if online {
+            return Vec::new();
         }
         vec![track.turn(device, Status::Online, PresenceReason::Reading, at)]
     }

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     sync::oneshot,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -94,7 +94,7 @@ impl Ingest {
         let known = devices
             .list()
             .into_iter()
-            .filter(|device| device.presence.status != Default::default() || device.latest.is_some())
+            .filter(|device| device.presence_seq != Seq::ZERO || device.latest.is_some())
             .map(|device| (device.name.clone(), device.presence.clone()))
             .collect();
         let (watch, changes) = Watch::restored(known, at, Instant::now());
@@ -155,7 +155,9 @@ impl Ingest {
             for input in inputs.drain(..) {
                 self.take(input, &mut batch);
             }
-            self.commit(batch).await;
+            if self.commit(batch, &closing).await.is_err() {
+                return self.journal;
+            }
         }
     }
 
@@ -245,19 +247,29 @@ impl Ingest {
         batch.changes(changes);
     }
 
-    /// Writes the batch, however long the disk refuses; then those who wait are told.
-    async fn commit(&mut self, mut batch: Batch) {
+    /// Writes the batch, however long the disk refuses; then those who wait are told. An error says that
+    /// the gateway stops while the disk still refuses: nothing of the batch was acknowledged.
+    async fn commit(&mut self, mut batch: Batch, closing: &CancellationToken) -> Result<(), Error> {
         batch.drafts.extend(self.truth.owed());
         if !batch.drafts.is_empty() {
             let begun = Instant::now();
             while let Err(why) = self.journal.append(&mut batch.drafts).await {
                 self.failing(&why);
-                tokio::time::sleep(RETRY).await;
+                if closing.run_until_cancelled(sleep(RETRY)).await.is_none() {
+                    return Err(why);
+                }
             }
             self.written(begun.elapsed(), batch.drafts.len());
         }
         let events: Vec<Option<Arc<Event>>> =
             batch.drafts.into_iter().map(|draft| draft.event.map(Arc::new)).collect();
+        let told: Vec<Arc<Event>> = events.iter().flatten().cloned().collect();
+        for event in &told {
+            log(event);
+        }
+        // Told first: who is acknowledged finds what was acknowledged.
+        self.devices.apply(&told);
+        self.hub.tell(&told);
         for (index, reply) in batch.replies {
             if let Some(event) = &events[index] {
                 // Whoever asked may have gone.
@@ -267,18 +279,13 @@ impl Ingest {
         for ack in batch.acks {
             ack.settle();
         }
-        let told: Vec<Arc<Event>> = events.into_iter().flatten().collect();
-        for event in &told {
-            log(event);
-        }
-        self.devices.apply(&told);
-        self.hub.tell(&told);
         for command in batch.delivered {
             self.desk.acknowledged(command);
         }
         for device in batch.doubtful {
             self.truth.tell(&self.broker, &device, self.watch.status(&device));
         }
+        Ok(())
     }
 
     fn failing(&self, why: &Error) {
@@ -350,8 +357,9 @@ fn of(event: Event) -> Draft {
 fn log(event: &Event) {
     match event {
         Event::Presence(change) => {
-            let (status, reason) = (change.presence.status, change.presence.reason);
-            info!(device = change.device, seq = %change.seq, "{} is {status:?} ({reason:?})", change.device);
+            let status = change.presence.status;
+            let why = change.presence.reason.map_or("nothing is known", |reason| reason.words());
+            info!(device = change.device, seq = %change.seq, "{} is {status}: {why}", change.device);
         }
         Event::Rejection(rejection) => warn!(
             topic = rejection.topic, client_id = rejection.client_id, seq = %rejection.seq,
