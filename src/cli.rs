@@ -77,7 +77,13 @@ async fn serve(config: Config) -> Result<(), Error> {
         );
     }
     let gateway = Gateway::start(config).await?;
-    stop_signal().await.map_err(Error::internal)?;
+    tokio::select! {
+        signal = stop_signal() => signal.map_err(Error::internal)?,
+        () = gateway.broken() => {
+            gateway.stop().await;
+            return Err(Error::internal(anyhow::anyhow!("the journal's writer ended; see the log")));
+        }
+    }
     info!("stopping; a second signal quits at once");
     tokio::select! {
         () = gateway.stop() => info!("stopped"),

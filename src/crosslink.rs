@@ -74,6 +74,7 @@ impl CrossLink {
 
 /// How a device stands to its peer now. None for a device that has no peer.
 pub fn now(devices: &Devices, device: &str) -> Option<CrossLink> {
+    devices.pair().peer(device)?;
     at(&devices.state(), devices.pair(), device, Timestamp::now())
 }
 

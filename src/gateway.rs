@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
+    net::TcpListener,
     task::JoinHandle,
     time::{Duration, timeout},
 };
@@ -35,6 +36,7 @@ pub struct Gateway {
     mqtt_ws_addr: Option<SocketAddr>,
     stopping: CancellationToken,
     closing_inputs: CancellationToken,
+    broken: CancellationToken,
     http: Option<JoinHandle<()>>,
     demo: Option<JoinHandle<()>>,
     clerk: JoinHandle<()>,
@@ -66,23 +68,25 @@ impl Gateway {
         let app = App { config: config.clone(), store, hub, devices, desk, broker: broker.clone(), health };
         let stopping = CancellationToken::new();
 
-        // Whoever is refused a port must not leave a gateway behind: ports first, tasks after.
-        let http_socket = match config.http {
-            Listen::At(address) => Some(http::bind(address).await?),
-            Listen::Off => None,
+        let doors = match Doors::open(&config, &broker).await {
+            Ok(doors) => doors,
+            Err(why) => {
+                broker.stop().await;
+                return Err(why);
+            }
         };
-        let http_addr = http_socket.as_ref().and_then(|socket| socket.local_addr().ok());
-        let mqtt_addr = match config.mqtt {
-            Listen::At(address) => Some(broker.listen(address).await?),
-            Listen::Off => None,
-        };
-        let mqtt_ws_addr = match config.mqtt_ws {
-            Listen::At(address) => Some(broker.listen_websocket(address).await?),
-            Listen::Off => None,
-        };
-        let ingest = tokio::spawn(ingest.run(closing_inputs.clone()));
+        let broken = CancellationToken::new();
+        let ingest = tokio::spawn({
+            let (closing, broken) = (closing_inputs.clone(), broken.clone().drop_guard());
+            async move {
+                let _broken = broken;
+                ingest.run(closing).await
+            }
+        });
         let clerk = tokio::spawn(clerk.run());
-        let http = http_socket.map(|socket| tokio::spawn(http::serve(socket, app, stopping.clone())));
+        let Doors { http, mqtt_addr, mqtt_ws_addr } = doors;
+        let http_addr = http.as_ref().and_then(|socket| socket.local_addr().ok());
+        let http = http.map(|socket| tokio::spawn(http::serve(socket, app, stopping.clone())));
         let demo = match (config.demo, mqtt_addr) {
             (true, Some(address)) => Some(tokio::spawn(demo(address, stopping.clone()))),
             _ => None,
@@ -103,6 +107,7 @@ impl Gateway {
             mqtt_ws_addr,
             stopping,
             closing_inputs,
+            broken,
             http,
             demo,
             clerk,
@@ -120,6 +125,11 @@ impl Gateway {
 
     pub fn mqtt_ws_addr(&self) -> Option<SocketAddr> {
         self.mqtt_ws_addr
+    }
+
+    /// Waits for what must not happen: that nothing is written any more.
+    pub async fn broken(&self) {
+        self.broken.cancelled().await;
     }
 
     /// Stops in order: who asks, who speaks, who writes. What was acknowledged is on disk.
@@ -149,6 +159,29 @@ impl Gateway {
                 error!("the database did not take the last messages in time; none of them was acknowledged")
             }
         }
+    }
+}
+
+/// The ports, all of them or none.
+struct Doors {
+    http: Option<TcpListener>,
+    mqtt_addr: Option<SocketAddr>,
+    mqtt_ws_addr: Option<SocketAddr>,
+}
+
+impl Doors {
+    async fn open(config: &Config, broker: &Broker) -> Result<Doors, Error> {
+        let mut doors = Doors { http: None, mqtt_addr: None, mqtt_ws_addr: None };
+        if let Listen::At(address) = config.http {
+            doors.http = Some(http::bind(address).await?);
+        }
+        if let Listen::At(address) = config.mqtt {
+            doors.mqtt_addr = Some(broker.listen(address).await?);
+        }
+        if let Listen::At(address) = config.mqtt_ws {
+            doors.mqtt_ws_addr = Some(broker.listen_websocket(address).await?);
+        }
+        Ok(doors)
     }
 }
 
