@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+
 /// How many kills the suite sees; the gate sees more.
 const KILLS: usize = 3;
 const KILLS_IN_THE_GATE: usize = 20;
@@ -206,12 +208,22 @@ fn killed_under_load(kills: usize) {
         assert!(lost.is_empty(), "device{n} lost {} of {} acknowledged", lost.len(), acknowledged.len());
     }
     gateway.kill();
-    let check = Command::new("sqlite3")
-        .arg(directory.path().join("crosslink.db"))
-        .arg("PRAGMA integrity_check; SELECT count(*) = max(seq) FROM journal;")
-        .output()
-        .expect("sqlite3 is installed");
-    assert_eq!(String::from_utf8_lossy(&check.stdout), "ok\n1\n", "intact, and no hole in the journal");
+    assert_eq!(intact(&directory.path().join("crosslink.db")), ("ok".to_owned(), true));
+}
+
+/// What SQLite says of the file, and whether the journal is without holes.
+fn intact(database: &Path) -> (String, bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let db = Database::connect(format!("sqlite://{}", database.display())).await.expect("it opens");
+        let ask = async |sql: &str| {
+            let statement = Statement::from_string(DbBackend::Sqlite, sql);
+            db.query_one_raw(statement).await.expect("it answers").expect("one row")
+        };
+        let said = ask("PRAGMA integrity_check").await.try_get_by_index(0).expect("a text");
+        let whole = ask("SELECT count(*) = max(seq) FROM journal").await.try_get_by_index(0).expect("a bool");
+        (said, whole)
+    })
 }
 
 #[test]
