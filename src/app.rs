@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     broker::Broker, config::Config, desk::Desk, devices::Devices, health::Health, hub::Hub, store::Store,
 };
@@ -15,4 +17,6 @@ pub struct App {
     pub desk: Desk,
     pub broker: Broker,
     pub health: Health,
+    /// The gateway stops: whoever holds a connection open for a listener closes it.
+    pub stopping: CancellationToken,
 }

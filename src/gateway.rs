@@ -65,8 +65,17 @@ impl Gateway {
             pair: config.pair.clone(),
         };
         let ingest = Ingest::open(parts, &store).await?;
-        let app = App { config: config.clone(), store, hub, devices, desk, broker: broker.clone(), health };
         let stopping = CancellationToken::new();
+        let app = App {
+            config: config.clone(),
+            store,
+            hub,
+            devices,
+            desk,
+            broker: broker.clone(),
+            health,
+            stopping: stopping.clone(),
+        };
 
         let doors = match Doors::open(&config, &broker).await {
             Ok(doors) => doors,
@@ -86,7 +95,7 @@ impl Gateway {
         let clerk = tokio::spawn(clerk.run());
         let Doors { http, mqtt_addr, mqtt_ws_addr } = doors;
         let http_addr = http.as_ref().and_then(|socket| socket.local_addr().ok());
-        let http = http.map(|socket| tokio::spawn(http::serve(socket, app, stopping.clone())));
+        let http = http.map(|socket| tokio::spawn(http::serve(socket, app)));
         let demo = match (config.demo, mqtt_addr) {
             (true, Some(address)) => Some(tokio::spawn(demo(address, stopping.clone()))),
             _ => None,

@@ -80,8 +80,7 @@ impl Hub {
         stream::unfold(Some(listener), |listener| async move {
             let mut listener = listener?;
             match listener.next().await {
-                Ok(Some(event)) => Some((Ok(event), Some(listener))),
-                Ok(None) => None,
+                Ok(event) => Some((Ok(event), Some(listener))),
                 Err(why) => Some((Err(why), None)),
             }
         })
@@ -97,16 +96,16 @@ struct Listener {
 }
 
 impl Listener {
-    /// None when the gateway has stopped.
-    async fn next(&mut self) -> Result<Option<Arc<Event>>, Error> {
+    async fn next(&mut self) -> Result<Arc<Event>, Error> {
         loop {
             if let Some(event) = self.chunk.pop_front() {
-                return Ok(Some(event));
+                return Ok(event);
             }
             let last = self.last;
-            if self.head.wait_for(|head| *head > last).await.is_err() {
-                return Ok(None);
-            }
+            self.head
+                .wait_for(|head| *head > last)
+                .await
+                .expect("the listener holds the state with the sender");
             self.chunk = match self.state.recent(last) {
                 Some(events) => events,
                 None => self.state.store.events(last, CHUNK).await?.into_iter().map(Arc::new).collect(),
