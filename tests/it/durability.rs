@@ -283,8 +283,8 @@ fn a_lone_publish_is_synced_between_its_arrival_and_its_puback() {
     let arrival = arrival.expect("the arrival");
     let puback = lines[arrival..]
         .iter()
-        .position(|line| line.contains("sendto") && line.contains("\"@\\2"))
-        .expect("the PUBACK");
+        .position(|line| line.contains("\"@\\2"))
+        .unwrap_or_else(|| panic!("no PUBACK in:\n{}", lines[arrival..].join("\n")));
     let synced = lines[arrival..arrival + puback].iter().any(|line| is_sync(line));
     assert!(synced, "no sync in:\n{}", lines[arrival..=arrival + puback].join("\n"));
 }
