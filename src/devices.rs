@@ -111,6 +111,9 @@ impl State {
             state.device(name);
         }
         for facts in store.devices_as_of(seq).await? {
+            if facts.reading.is_none() && facts.presence.is_none() && !pair.contains(&facts.name) {
+                continue;
+            }
             let device = state.device(&facts.name);
             device.latest = facts.reading;
             if let Some(record) = &facts.command {
@@ -146,10 +149,12 @@ impl State {
                 device.presence_seq = change.seq;
                 device.presence = change.presence.clone();
             }
+            // To be commanded is not to have spoken: it makes no device.
             Event::Command(record) => {
-                let device = self.device(&record.device);
-                let session = device.presence.session;
-                device.control.command(record, session);
+                if let Some(device) = self.devices.get_mut(&record.device) {
+                    let device = Arc::make_mut(device);
+                    device.control.command(record, device.presence.session);
+                }
             }
             Event::Session(_) | Event::Rejection(_) => {}
         }

@@ -167,6 +167,15 @@ impl Watch {
         changes
     }
 
+    /// How many devices were ever heard.
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+
     /// How a device stands, if it was ever heard.
     pub fn status(&self, device: &str) -> Option<Status> {
         self.devices.get(device).map(|track| track.presence.status)

@@ -42,15 +42,12 @@ pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Box<Reje
     let (address, alias) = match Place::of(&inbound.topic, pair) {
         Place::Known { address, alias } => (address, alias),
         Place::Unknown => {
-            return Err(reject(
-                inbound,
-                Flaw::new(RejectionReason::UnknownTopic, "", unknown(&inbound.topic)),
-            ));
+            return Err(reject(inbound, RejectionReason::UnknownTopic, "", unknown(&inbound.topic)));
         }
         Place::Foreign => return Ok(Interpreted { meaning: Meaning::Nothing, alias: false }),
     };
     if let Some(reason) = inbound.refused {
-        return Err(reject(inbound, Flaw::new(reason, "", refused(reason, inbound))));
+        return Err(reject(inbound, reason, "", refused(reason, inbound)));
     }
     let meaning = match address {
         Address::Sensor { device } => sensor(device, inbound).map(Meaning::Reading),
@@ -59,7 +56,7 @@ pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Box<Reje
     };
     match meaning {
         Ok(meaning) => Ok(Interpreted { meaning, alias }),
-        Err(flaw) => Err(reject(inbound, flaw)),
+        Err(flaw) => Err(reject(inbound, flaw.reason, &flaw.pointer, flaw.detail)),
     }
 }
 
@@ -76,7 +73,13 @@ impl Flaw {
     }
 }
 
-fn reject(inbound: &Inbound, flaw: Flaw) -> Box<Rejection> {
+/// Keeps a message byte for byte, with the reason why it could not be understood.
+pub(super) fn reject(
+    inbound: &Inbound,
+    reason: RejectionReason,
+    pointer: &str,
+    detail: String,
+) -> Box<Rejection> {
     Box::new(Rejection {
         seq: Seq::ZERO,
         at: inbound.at,
@@ -85,9 +88,9 @@ fn reject(inbound: &Inbound, flaw: Flaw) -> Box<Rejection> {
         qos: inbound.qos.as_u8(),
         retain: inbound.retain,
         client_id: inbound.client_id.to_string(),
-        reason: flaw.reason,
-        pointer: flaw.pointer,
-        detail: flaw.detail,
+        reason,
+        pointer: pointer.to_owned(),
+        detail,
     })
 }
 

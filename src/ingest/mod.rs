@@ -31,7 +31,9 @@ use crate::{
     error::Error,
     health::{Health, Trouble},
     hub::Hub,
-    model::{CommandState, Event, Pair, PresenceChange, Seq, SessionChange, Timestamp},
+    model::{
+        CommandState, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq, SessionChange, Timestamp,
+    },
     presence::{Signal, Watch},
     store::{Draft, Journal, Store},
 };
@@ -44,6 +46,8 @@ const TICK: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_millis(500);
 /// A batch that takes longer means that messages wait for the disk.
 const SLOW: Duration = Duration::from_secs(1);
+/// Devices that are known at most: a client that invents names must not fill the memory.
+const MAX_DEVICES: usize = 10_000;
 /// Clients and aliases that were hinted at; a device is told once.
 const MAX_HINTS: usize = 1_000;
 
@@ -185,34 +189,33 @@ impl Ingest {
             batch.doubtful.insert(device);
         }
         let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);
-        let (event, signal_of) = match interpret(&self.pair, &inbound) {
-            Ok(Interpreted { meaning, alias }) => {
-                if alias {
-                    self.hint(&inbound);
-                }
-                match meaning {
-                    Meaning::Reading(reading) => {
-                        let device = reading.device.clone();
-                        (
-                            Some(Event::Reading(reading)),
-                            Some((device, Said::Reading { alone: alias || inbound.will })),
-                        )
+        let (event, said) =
+            match interpret(&self.pair, &inbound).and_then(|known| self.admit(known, &inbound)) {
+                Ok(Interpreted { meaning, alias }) => {
+                    if alias {
+                        self.hint(&inbound);
                     }
-                    Meaning::Online { device } => (None, Some((device, Said::Online { alias }))),
-                    Meaning::Offline { device } => (None, Some((device, Said::Offline))),
-                    Meaning::Command(record) => (Some(Event::Command(record)), None),
-                    Meaning::Nothing => (None, None),
+                    match meaning {
+                        Meaning::Reading(reading) => {
+                            let said = Said::Reading { alone: alias || inbound.will };
+                            let device = reading.device.clone();
+                            (Some(Event::Reading(reading)), Some((device, said)))
+                        }
+                        Meaning::Online { device } => (None, Some((device, Said::Online { alias }))),
+                        Meaning::Offline { device } => (None, Some((device, Said::Offline))),
+                        Meaning::Command(record) => (Some(Event::Command(record)), None),
+                        Meaning::Nothing => (None, None),
+                    }
                 }
-            }
-            Err(rejection) => {
-                metrics::counter!("crosslink_rejections_total").increment(1);
-                (Some(Event::Rejection(*rejection)), None)
-            }
-        };
+                Err(rejection) => {
+                    metrics::counter!("crosslink_rejections_total").increment(1);
+                    (Some(Event::Rejection(*rejection)), None)
+                }
+            };
         if event.is_some() || retained.is_some() {
             batch.drafts.push(Draft { event, retained });
         }
-        if let Some((device, said)) = signal_of {
+        if let Some((device, said)) = said {
             let device = device.as_str();
             let signal = match said {
                 Said::Reading { alone } => Signal::Reading { session, client_id, device, alone },
@@ -221,6 +224,20 @@ impl Ingest {
             };
             batch.changes(self.watch.observe(signal, at, now));
         }
+    }
+
+    /// Refuses a device that would be one too many.
+    fn admit(&self, interpreted: Interpreted, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
+        let device = match &interpreted.meaning {
+            Meaning::Reading(reading) => &reading.device,
+            Meaning::Online { device } | Meaning::Offline { device } => device,
+            Meaning::Command(_) | Meaning::Nothing => return Ok(interpreted),
+        };
+        if self.watch.len() < MAX_DEVICES || self.watch.status(device).is_some() {
+            return Ok(interpreted);
+        }
+        let detail = format!("there are {MAX_DEVICES} devices already, and {device} is none of them");
+        Err(interpret::reject(inbound, RejectionReason::Denied, "", detail))
     }
 
     fn started(&mut self, started: Started, batch: &mut Batch) {

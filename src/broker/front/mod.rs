@@ -190,6 +190,7 @@ impl Front {
         if refused.is_none() {
             if inbound.retain {
                 inbound.kept = self.retained.keep(inbound.retained());
+                metrics::counter!("crosslink_retained_refused_total").increment(u64::from(!inbound.kept));
             }
             inbound.receivers = self.subscriptions.receivers(&inbound.topic, inbound.session);
             if inbound.receivers > 0 {
