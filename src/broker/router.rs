@@ -63,7 +63,7 @@ pub struct Routed {
 pub struct Router(Mutex<State>);
 
 /// None when the router is gone.
-type Connect = Box<dyn Fn(&str) -> Option<(LinkTx, LinkRx)> + Send>;
+type Connect = Arc<dyn Fn(&str) -> Option<(LinkTx, LinkRx)> + Send + Sync>;
 
 struct State {
     connect: Connect,
@@ -83,19 +83,19 @@ impl Router {
     }
 
     /// Puts messages in, in order. The number in each header is set here.
-    pub fn publish(&self, messages: impl IntoIterator<Item = (Header, String, Bytes)>) {
+    pub fn publish(&self, messages: &mut Vec<(Header, String, Bytes)>) {
+        let Some((header, topic, payload)) = messages.pop() else { return };
         let mut state = self.lock();
-        let mut waiting: Vec<Packet> = messages
-            .into_iter()
-            .map(|(mut header, topic, payload)| {
+        {
+            let state = &mut *state;
+            let mut waiting = state.inlet.buffer();
+            for (header, topic, payload) in messages.drain(..) {
                 state.number += 1;
-                header.number = state.number;
-                let topic = Bytes::from(format!("{PREFIX}{topic}"));
-                Packet::Publish(Publish::new(topic, header.before(&payload), false), None)
-            })
-            .collect();
-        let Some(last) = waiting.pop() else { return };
-        state.inlet.buffer().extend(waiting);
+                waiting.push_back(packet(state.number, header, &topic, &payload));
+            }
+        }
+        state.number += 1;
+        let last = packet(state.number, header, &topic, &payload);
         // The future is ready at once: inside, the send blocks until the router's channel has room.
         if let Some(Err(_)) = state.inlet.send(last).now_or_never() {
             state.rebuild();
@@ -104,19 +104,27 @@ impl Router {
 
     /// A new link. It blocks until the router has answered.
     pub fn link(self: &Arc<Router>) -> Result<Link, RouterGone> {
-        let mut state = self.lock();
-        let name = state.free_names.pop().unwrap_or_else(|| {
-            state.names += 1;
-            state.names
-        });
-        let link = (state.connect)(&format!("c{name}"));
-        match link {
-            Some((tx, rx)) => Ok(Link { tx, rx, name, generation: state.generation, router: self.clone() }),
-            None => {
-                state.rebuild();
-                Err(RouterGone)
-            }
+        let (connect, name, generation) = {
+            let mut state = self.lock();
+            let name = state.free_names.pop().unwrap_or_else(|| {
+                state.names += 1;
+                state.names
+            });
+            (state.connect.clone(), name, state.generation)
+        };
+        match connect(&format!("c{name}")) {
+            Some((tx, rx)) => Ok(Link { tx, rx, name, generation, router: self.clone() }),
+            None => Err(self.gone(generation)),
         }
+    }
+
+    /// The router of this generation is dead: if nobody has built a new one yet, do.
+    fn gone(&self, generation: u64) -> RouterGone {
+        let mut state = self.lock();
+        if state.generation == generation {
+            state.rebuild();
+        }
+        RouterGone
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,7 +143,7 @@ impl State {
         };
         // The type of the router's sender cannot be named outside rumqttd, so a closure holds it.
         let sender = rumqttd::Router::new(0, config).spawn();
-        let connect: Connect = Box::new(move |name| {
+        let connect: Connect = Arc::new(move |name| {
             let (tx, rx, _) = LinkBuilder::new(name, sender.clone()).build().ok()?;
             Some((tx, rx))
         });
@@ -212,13 +220,8 @@ impl Link {
         }
     }
 
-    /// The router of this link is dead: if nobody has built a new one yet, do.
     fn gone(&self) -> RouterGone {
-        let mut state = self.router.lock();
-        if state.generation == self.generation {
-            state.rebuild();
-        }
-        RouterGone
+        self.router.gone(self.generation)
     }
 }
 
@@ -232,6 +235,14 @@ impl Drop for Link {
             state.free_names.push(self.name);
         }
     }
+}
+
+fn packet(number: u64, header: Header, topic: &str, payload: &[u8]) -> Packet {
+    let header = Header { number, ..header };
+    Packet::Publish(
+        Publish::new(Bytes::from(format!("{PREFIX}{topic}")), header.before(payload), false),
+        None,
+    )
 }
 
 const RETAIN: u8 = 0b100;

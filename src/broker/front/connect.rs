@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use super::{
     Front,
     codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
-    session::{MAX_PACKET, MAX_UNSETTLED, Session},
+    session::{MAX_PACKET, MAX_UNSETTLED, Session, Who},
     subscriptions::is_topic,
     writer::Writer,
 };
@@ -66,7 +66,8 @@ where
         will_topic: connect.will.as_ref().map(|will| will.topic.clone()),
     }));
     info!(client_id = &*client_id, %peer, "{client_id} connected from {peer}");
-    let mut session = Session::new(front, reader, input, writer, &connect, id, client_id, peer);
+    let who = Who { session: id, client_id, peer };
+    let mut session = Session::new(front, who, &connect, reader, input, writer);
     let end = session.run(&mut place).await;
     let (mut writer, code) = session.end(end, connect.will);
     // The next connection of this client need not wait until this one has heard why it ended.

@@ -119,7 +119,7 @@ impl Broker {
                 qos: message.qos,
                 retain: message.retain,
             };
-            self.0.router.publish([(header, message.topic, message.payload)]);
+            self.0.router.publish(&mut vec![(header, message.topic, message.payload)]);
         }
         receivers
     }

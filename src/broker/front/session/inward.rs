@@ -1,0 +1,114 @@
+//! What the client says: messages on their way into history, and their acknowledgements back.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{End, Session, Unsettled, bare};
+use crate::{
+    broker::{
+        Inbound,
+        front::{
+            FanOut, Incoming,
+            codec::{self, Ack, Code, Packet, Publish, QoS, Version},
+            subscriptions::is_topic,
+        },
+    },
+    model::RejectionReason,
+};
+
+impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
+    pub(super) fn receive(&mut self, publish: Publish, fan_out: &mut FanOut) -> Result<(), End> {
+        if publish.properties.topic_alias().is_some() {
+            return Err(End::Refused(Code::TOPIC_ALIAS_INVALID, "topic aliases are not supported"));
+        }
+        if publish.topic.is_empty() || publish.topic.contains(['+', '#']) {
+            return Err(End::Refused(
+                Code::TOPIC_INVALID,
+                "a topic to publish on is neither empty nor a pattern",
+            ));
+        }
+        metrics::counter!("crosslink_mqtt_received_total").increment(1);
+        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        let answer = move |code| match qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Packet::PubAck(Ack { code, ..bare(packet_id) })),
+            QoS::ExactlyOnce => Some(Packet::PubRec(Ack { code, ..bare(packet_id) })),
+        };
+        if !is_topic(&publish.topic) {
+            if let Some(packet) = answer(Code::TOPIC_INVALID) {
+                self.answer(packet, false);
+            }
+            return Ok(());
+        }
+        if qos == QoS::ExactlyOnce && !self.received.insert(packet_id) {
+            // Sent again: it came in already. Its first answer, if still due, goes out before this one.
+            self.answer(Packet::PubRec(bare(packet_id)), false);
+            return Ok(());
+        }
+        let incoming = Incoming {
+            session: self.id,
+            client_id: self.client_id.clone(),
+            topic: publish.topic,
+            payload: publish.payload,
+            qos,
+            retain: publish.retain,
+            will: false,
+        };
+        let recorded = self.front.judge(incoming, fan_out);
+        let code = match recorded.as_ref().and_then(|inbound| inbound.refused) {
+            Some(RejectionReason::TooLarge) => Code::PACKET_TOO_LARGE,
+            Some(_) => Code::NOT_AUTHORIZED,
+            None => Code::SUCCESS,
+        };
+        if code.is_failure() && self.version == Version::V5 {
+            // A refusal ends the exchange: no PUBREL follows.
+            self.received.remove(&packet_id);
+        }
+        match (recorded, answer(code)) {
+            (Some(mut inbound), Some(packet)) => {
+                inbound.ack = Some(self.settled.ack());
+                self.answer(packet, true);
+                self.hold(inbound);
+            }
+            (Some(_), None) if self.front.intake.failing() => {
+                metrics::counter!("crosslink_unrecorded_total").increment(1);
+            }
+            (Some(inbound), None) => self.hold(inbound),
+            (None, Some(packet)) => self.answer(packet, false),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Sends an acknowledgement in its turn: at once, or when the disk has what it acknowledges.
+    pub(super) fn answer(&mut self, packet: Packet, waits: bool) {
+        self.unsettled.push_back(Unsettled { packet, waits });
+        self.acknowledge();
+    }
+
+    pub(super) fn acknowledge(&mut self) {
+        self.settled_now += self.settled.take();
+        while let Some(first) = self.unsettled.front() {
+            if first.waits && self.settled_now == 0 {
+                break;
+            }
+            self.settled_now -= u64::from(first.waits);
+            codec::encode(&first.packet, self.version, &mut self.writer.output);
+            self.unsettled.pop_front();
+        }
+    }
+
+    /// Hands a message on to history, after those that are held already.
+    fn hold(&mut self, inbound: Inbound) {
+        self.held.push_back(inbound);
+        self.hand_over();
+    }
+
+    pub(super) fn hand_over(&mut self) {
+        while let Some(inbound) = self.held.pop_front() {
+            if let Err(inbound) = self.front.intake.offer(inbound) {
+                self.held.push_front(inbound);
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What the client hears: its subscriptions, and the messages that come by them.
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use super::{End, HIGH_WATER, Session};
+use crate::{
+    address::is_command,
+    broker::{
+        front::{
+            codec::{
+                self, Code, Packet, Properties, QoS, RetainHandling, SubAck, Subscribe, Subscription,
+                UnsubAck, Unsubscribe,
+            },
+            outgoing::{Delivery, TooSlow},
+            subscriptions::{is_filter, matches},
+        },
+        router::{Link, Routed, RouterGone},
+    },
+};
+
+/// Messages taken from the router at a time, so that the socket gets its turn.
+const DRAIN: usize = 256;
+/// Filters that one client may subscribe to.
+const MAX_SUBSCRIPTIONS: usize = 1_000;
+
+impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
+    pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+        if self.link.is_none() {
+            let router = self.front.router.clone();
+            let link = tokio::task::spawn_blocking(move || router.link()).await;
+            self.link = Some(link.map_err(|_| RouterGone)??);
+        }
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let mut granted = Vec::new();
+        for mut subscription in subscribe.filters {
+            subscription.qos = subscription.qos.min(QoS::AtLeastOnce);
+            let known = self.subscriptions.iter().position(|held| held.filter == subscription.filter);
+            let code = match &subscription.filter {
+                filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
+                filter if !is_filter(filter) => Code::FILTER_INVALID,
+                _ if known.is_none() && self.subscriptions.len() >= MAX_SUBSCRIPTIONS => Code::QUOTA_EXCEEDED,
+                _ => Code(subscription.qos.as_u8()),
+            };
+            codes.push(code);
+            if code.is_failure() {
+                continue;
+            }
+            let new = known.is_none();
+            match known {
+                Some(at) => self.subscriptions[at] = subscription.clone(),
+                None => self.subscriptions.push(subscription.clone()),
+            }
+            granted.push((subscription, new));
+        }
+        let new: Vec<String> = granted
+            .iter()
+            .filter(|(_, new)| *new)
+            .map(|(subscription, _)| subscription.filter.clone())
+            .collect();
+        if let (Some(link), false) = (&mut self.link, new.is_empty()) {
+            // The router has the filter before the index says that somebody listens.
+            link.subscribe(&new)?;
+        }
+        for (subscription, _) in &granted {
+            self.front.subscriptions.add(self.id, &subscription.filter, subscription.no_local);
+        }
+        let properties = Properties::none();
+        self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties }));
+        for (subscription, new) in granted {
+            self.send_retained(&subscription, new)?;
+        }
+        Ok(())
+    }
+
+    fn send_retained(&mut self, subscription: &Subscription, new: bool) -> Result<(), TooSlow> {
+        match subscription.retain_handling {
+            RetainHandling::Never => return Ok(()),
+            RetainHandling::SendIfNew if !new => return Ok(()),
+            RetainHandling::SendIfNew | RetainHandling::Send => {}
+        }
+        for message in self.front.retained.matching(&subscription.filter) {
+            let qos = QoS::from_u8(message.qos).unwrap_or(QoS::AtLeastOnce).min(subscription.qos);
+            let (topic, payload) = (message.topic, message.payload);
+            self.outgoing.push(Delivery {
+                topic,
+                payload,
+                qos,
+                retain: true,
+                expires: false,
+                command: None,
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
+        let mut codes = Vec::with_capacity(unsubscribe.filters.len());
+        for filter in &unsubscribe.filters {
+            let Some(at) = self.subscriptions.iter().position(|held| held.filter == *filter) else {
+                codes.push(Code::NO_SUBSCRIPTION_EXISTED);
+                continue;
+            };
+            self.subscriptions.swap_remove(at);
+            self.front.subscriptions.remove(self.id, filter);
+            if let Some(link) = &mut self.link {
+                link.unsubscribe(filter)?;
+            }
+            codes.push(Code::SUCCESS);
+        }
+        let properties = Properties::none();
+        self.send(&Packet::UnsubAck(UnsubAck { packet_id: unsubscribe.packet_id, codes, properties }));
+        Ok(())
+    }
+
+    /// Takes what the router has for this client.
+    pub(super) fn drain(&mut self, routed: Option<Routed>) -> Result<(), End> {
+        let mut routed = Some(Ok(routed));
+        for _ in 0..DRAIN {
+            match routed {
+                Some(message) => {
+                    if let Some(message) = message? {
+                        self.deliver(message)?;
+                    }
+                }
+                None => break,
+            }
+            routed = self.link.as_mut().and_then(Link::try_next);
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, routed: Routed) -> Result<(), End> {
+        // What goes in is UTF-8.
+        let Ok(topic) = std::str::from_utf8(&routed.topic) else { return Ok(()) };
+        let header = routed.header;
+        let mut matching = 0;
+        let mut best: Option<(QoS, bool)> = None;
+        for held in self.subscriptions.iter().filter(|held| matches(topic, &held.filter)) {
+            matching += 1;
+            if held.no_local && header.origin == self.id {
+                continue;
+            }
+            let (qos, as_published) = best.unwrap_or((QoS::AtMostOnce, false));
+            best = Some((qos.max(held.qos), as_published || held.retain_as_published));
+        }
+        let Some((granted, as_published)) = best else { return Ok(()) };
+        if !self.outgoing.is_first_copy(header.number, matching) {
+            return Ok(());
+        }
+        let delivery = Delivery {
+            topic: topic.to_owned(),
+            payload: routed.payload,
+            qos: header.qos.min(granted),
+            retain: header.retain && as_published,
+            expires: is_command(topic, &self.front.pair),
+            command: header.command,
+        };
+        Ok(self.outgoing.push(delivery)?)
+    }
+
+    /// Turns what waits for the client into bytes, as far as they can be taken.
+    pub(super) fn fill_output(&mut self) {
+        while self.writer.output.len() < HIGH_WATER {
+            let Some(publish) = self.outgoing.next() else { break };
+            let too_large =
+                self.max_packet.is_some_and(|max| codec::publish_len(&publish, self.version) > max as usize);
+            if too_large {
+                self.outgoing.acknowledge(publish.packet_id);
+                continue;
+            }
+            codec::encode_publish(&publish, self.version, &mut self.writer.output);
+        }
+        if !self.writer.has_output() {
+            self.last_written = Instant::now();
+        }
+    }
+}
+
+/// The next message, or never when there is no link.
+pub(super) async fn next(link: &mut Option<Link>) -> Result<Option<Routed>, RouterGone> {
+    match link {
+        Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}
