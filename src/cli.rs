@@ -2,9 +2,12 @@
 //!
 //! Exit code 0 is an end that was asked for, 1 a start that failed, 2 a wrong flag, variable or file.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -13,7 +16,7 @@ use crate::{
     config::{Config, Flags},
     error::Error,
     gateway::Gateway,
-    logging,
+    logging, rest,
     simulator::SimulateArgs,
 };
 
@@ -40,6 +43,15 @@ enum Command {
     Serve(Flags),
     /// Run simulated devices against this gateway or any other broker
     Simulate(SimulateArgs),
+    /// Print the contract of an interface
+    Schema { interface: Interface },
+}
+
+/// An interface whose contract is written from the code.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Interface {
+    /// REST, as OpenAPI in JSON
+    Openapi,
 }
 
 const HINTS: &str = "\
@@ -65,6 +77,7 @@ impl Cli {
                 }
             },
             Command::Simulate(args) => ended(simulate(args).await),
+            Command::Schema { interface } => ended(print(&interface.contract())),
         }
     }
 }
@@ -103,6 +116,22 @@ async fn simulate(args: SimulateArgs) -> Result<(), Error> {
     tokio::select! {
         ended = devices => ended,
         _ = stop_signal() => quit(),
+    }
+}
+
+impl Interface {
+    fn contract(self) -> String {
+        match self {
+            Interface::Openapi => rest::contract(),
+        }
+    }
+}
+
+/// A reader that stops reading, as `head` does, is no failure of ours.
+fn print(text: &str) -> Result<(), Error> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(Error::internal(why)),
+        _ => Ok(()),
     }
 }
 

@@ -18,6 +18,17 @@ pub enum Trouble {
     JournalFailing,
     /// Messages wait for the disk.
     JournalBehind,
+    /// The database cannot be read, or not in time.
+    DatabaseUnreadable,
+}
+
+impl Trouble {
+    fn prevents_service(self) -> bool {
+        match self {
+            Trouble::JournalFailing | Trouble::DatabaseUnreadable => true,
+            Trouble::JournalBehind => false,
+        }
+    }
 }
 
 /// How well the gateway can serve.
@@ -69,9 +80,7 @@ impl Health {
             .collect();
         let status = match reasons.as_slice() {
             [] => Readiness::Ready,
-            reasons if reasons.iter().any(|reason| reason.code == Trouble::JournalFailing) => {
-                Readiness::Unready
-            }
+            reasons if reasons.iter().any(|reason| reason.code.prevents_service()) => Readiness::Unready,
             _ => Readiness::Degraded,
         };
         Report { status, reasons }

@@ -12,6 +12,7 @@ pub mod error; //      one Error in the gateway's own words
 pub mod model; //      readings, presence, commands, rejections: what is said everywhere
 pub mod address; //    the grammar of topics
 pub mod config; //     every flag, with its default
+pub mod origin; //     which pages may use the gateway, and under which names it may be called
 
 // Floor 1, doors: each the only place that names its library.
 #[allow(clippy::disallowed_types, reason = "the door to rumqttd")]
@@ -30,7 +31,7 @@ pub mod ingest; //     what a message means, and the order in which it becomes h
 pub mod app; //        all that a surface is given
 
 // Floor 3, surfaces: they know the app and floor 0, never each other.
-pub mod rest;
+pub mod rest; //       HTTP resources, their OpenAPI document, health and metrics
 pub mod graphql;
 pub mod pages;
 #[allow(clippy::disallowed_types, reason = "a device is an MQTT client")]

@@ -578,7 +578,8 @@ pub struct Retained {
     pub at: Timestamp,
 }
 
-/// Some of many, and where to go on: `next` is the `after` of the following page.
+/// Some of many. `next` is where the following page goes on: its `after`, or its `before` where pages go from
+/// new to old.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,

@@ -1,0 +1,244 @@
+//! What went wrong, as `application/problem+json` (RFC 9457).
+//!
+//! The `code` is the same as in GraphQL; `title` and `type` are spelt from it.
+
+use std::{any::Any, collections::BTreeMap};
+
+use axum::{
+    Json,
+    extract::{
+        FromRequest, FromRequestParts, Request,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+    },
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tracing::error;
+use utoipa::{
+    IntoResponses, ToSchema,
+    openapi::{ContentBuilder, Ref, RefOr, Response as Answer, ResponseBuilder},
+};
+
+use crate::error::Error;
+
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!(Problem::from(Error::NotFound { what: "device", name: "esp23".into() }).of("/api/v1/devices/esp23")))]
+pub struct Problem {
+    /// Names the kind of problem, as `code` does.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words.
+    pub title: String,
+    /// As in the status line.
+    #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16)]
+    pub status: StatusCode,
+    /// What is wrong with this request, for a person to read.
+    pub detail: String,
+    /// Stable, for programs. The same codes are used in GraphQL.
+    pub code: &'static str,
+    /// The path that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
+        let word = code.to_lowercase();
+        let title = word.replace('_', " ");
+        Problem {
+            kind: format!("urn:crosslink:problem:{}", word.replace('_', "-")),
+            title: title[..1].to_uppercase() + &title[1..],
+            status,
+            detail: detail.into(),
+            code,
+            instance: None,
+        }
+    }
+
+    fn invalid(status: StatusCode, rejection: &impl std::error::Error) -> Problem {
+        let code = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "TOO_LARGE",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "UNSUPPORTED_MEDIA_TYPE",
+            _ => "INVALID",
+        };
+        let status = if code == "INVALID" { StatusCode::BAD_REQUEST } else { status };
+        Problem::new(status, code, innermost(rejection))
+    }
+
+    fn of(mut self, path: &str) -> Problem {
+        self.instance = Some(path.to_owned());
+        self
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let status = match &error {
+            Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::Invalid(_) => StatusCode::BAD_REQUEST,
+            Error::IdempotencyConflict(_) => StatusCode::CONFLICT,
+            Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Setup(why) => return internal(why),
+            Error::Internal(why) => return internal(&format!("{why:#}")),
+        };
+        Problem::new(status, error.code(), error.to_string())
+    }
+}
+
+/// Logs the cause, which a client is not shown.
+fn internal(why: &str) -> Problem {
+    error!("a request failed: {why}");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error")
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Problem {
+        Problem::invalid(rejection.status(), &rejection)
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Problem {
+        Problem::invalid(rejection.status(), &rejection)
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Problem {
+        Problem::invalid(rejection.status(), &rejection)
+    }
+}
+
+/// The cause alone says what is wrong and where; what wraps it says in whose words it was read.
+fn innermost(rejection: &impl std::error::Error) -> String {
+    let mut cause = rejection.source();
+    while let Some(deeper) = cause.and_then(|cause| cause.source()) {
+        cause = Some(deeper);
+    }
+    cause.map_or_else(|| rejection.to_string(), ToString::to_string)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(&self)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Says in each problem which path was asked for.
+pub async fn with_instance(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let (parts, body) = problem.of(&path).into_response().into_parts();
+    // Other layers have added headers to the answer: those stay.
+    response.headers_mut().extend(parts.headers);
+    *response.body_mut() = body;
+    response
+}
+
+/// There is nothing under this path.
+pub fn nothing_at(path: &str) -> Problem {
+    Problem::from(Error::NotFound { what: "resource", name: path.to_owned() })
+}
+
+pub async fn no_route(request: Request) -> Problem {
+    nothing_at(request.uri().path())
+}
+
+pub async fn wrong_method(request: Request) -> Problem {
+    let detail = format!("{} cannot be done here; the header `Allow` says what can", request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+}
+
+/// A handler panicked.
+pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    internal(&format!("panic: {}", text.unwrap_or("without words"))).into_response()
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+/// Names in the path.
+#[derive(FromRequestParts)]
+#[from_request(via(axum::extract::Path), rejection(Problem))]
+pub struct Path<T>(pub T);
+
+#[derive(FromRequestParts)]
+#[from_request(via(axum::extract::Query), rejection(Problem))]
+pub struct Query<T>(pub T);
+
+/// A JSON body.
+#[derive(FromRequest)]
+#[from_request(via(axum::Json), rejection(Problem))]
+pub struct Body<T>(pub T);
+
+/// What a list may answer instead.
+pub struct WhenListing;
+
+/// What a question about one thing may answer instead.
+pub struct WhenAsking;
+
+/// What a command may answer instead.
+pub struct WhenSending;
+
+/// What may keep a command from the original routes, whose other answers are text.
+pub struct WhenKeptOut;
+
+impl IntoResponses for WhenListing {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        documented(&[421, 500, 503])
+    }
+}
+
+impl IntoResponses for WhenAsking {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        documented(&[400, 404, 421, 500, 503])
+    }
+}
+
+impl IntoResponses for WhenSending {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        documented(&[400, 403, 404, 409, 413, 415, 421, 500, 503])
+    }
+}
+
+impl IntoResponses for WhenKeptOut {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        documented(&[403, 421])
+    }
+}
+
+/// What each status means, whoever answers it.
+const MEANINGS: [(u16, &str); 9] = [
+    (400, "INVALID: a parameter, a header or the body is not as described here"),
+    (403, "ORIGIN_NOT_ALLOWED: a page of another origin asks; --allow-origin lets it"),
+    (404, "NOT_FOUND: nothing has this name"),
+    (409, "IDEMPOTENCY_CONFLICT: the key belongs to another command, or one that is on its way"),
+    (413, "TOO_LARGE: the body is larger than any that makes sense here"),
+    (415, "UNSUPPORTED_MEDIA_TYPE: the body is not said to be JSON"),
+    (421, "HOST_NOT_ALLOWED: the gateway is called by an unknown name; --allow-host makes it known"),
+    (500, "INTERNAL: the log of the gateway says why"),
+    (503, "UNAVAILABLE: the gateway cannot do it now; the same request may work later"),
+];
+
+fn documented(statuses: &[u16]) -> BTreeMap<String, RefOr<Answer>> {
+    let said = MEANINGS.iter().filter(|(status, _)| statuses.contains(status));
+    said.map(|(status, meaning)| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let answer = ResponseBuilder::new().description(*meaning).content(MEDIA_TYPE, content).build();
+        (status.to_string(), RefOr::T(answer))
+    })
+    .collect()
+}
