@@ -6,6 +6,9 @@
     reason = "a test that cannot go on has failed, and here the MQTT clients are the devices"
 )]
 
+mod harness;
+
 mod documents;
 mod durability;
 mod floors;
+mod mqtt;
