@@ -12,3 +12,5 @@ mod documents;
 mod durability;
 mod floors;
 mod mqtt;
+mod presence_rules;
+mod setup;

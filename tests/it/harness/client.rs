@@ -242,10 +242,7 @@ impl Client {
                 other => panic!("expected a message, got {other:?}"),
             },
         };
-        if self.acknowledges && publish.qos == QoS::AtLeastOnce {
-            self.acknowledge(publish.packet_id).await;
-        }
-        publish
+        self.took(publish).await
     }
 
     /// The next message as topic and text.
@@ -258,12 +255,22 @@ impl Client {
         self.send(&Packet::PubAck(ack(id))).await;
     }
 
+    /// The next message, unless nothing more comes.
+    pub async fn publish_if_any(&mut self) -> Option<Publish> {
+        let publish = match self.publishes.pop_front() {
+            Some(publish) => publish,
+            None => match timeout(SILENCE, self.read()).await {
+                Ok(Some(Packet::Publish(publish))) => publish,
+                Ok(other) => panic!("expected a message or silence, got {other:?}"),
+                Err(_) => return None,
+            },
+        };
+        Some(self.took(publish).await)
+    }
+
     /// Nothing more comes.
     pub async fn hears_nothing(&mut self) {
-        assert_eq!(self.publishes.front(), None);
-        if let Ok(packet) = timeout(SILENCE, self.read()).await {
-            panic!("expected silence, got {packet:?}");
-        }
+        assert_eq!(self.publish_if_any().await, None);
     }
 
     /// Waits until the gateway ends the connection; tells the reason it gave, as only MQTT 5 can.
@@ -331,6 +338,13 @@ impl Client {
                 other => return other,
             }
         }
+    }
+
+    async fn took(&mut self, publish: Publish) -> Publish {
+        if self.acknowledges && publish.qos == QoS::AtLeastOnce {
+            self.acknowledge(publish.packet_id).await;
+        }
+        publish
     }
 
     /// Cancelling loses nothing.

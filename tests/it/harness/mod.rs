@@ -142,23 +142,23 @@ impl House {
     /// Waits until the device has this status for this reason, and returns its presence.
     pub async fn presence(&self, device: &str, status: &str, reason: &str) -> Value {
         let wanted = json!([status, reason]);
-        self.until(&format!("{device} is {status} ({reason})"), async || {
+        until(&format!("{device} is {status} ({reason})"), async || {
             let presence = self.device(device).await["presence"].take();
             let is = json!([presence["status"], presence["reason"]]);
             if is == wanted { Ok(presence) } else { Err(is) }
         })
         .await
     }
+}
 
-    /// Waits for a fact; what is there instead is shown when it does not come.
-    pub async fn until<T>(&self, fact: &str, look: impl AsyncFn() -> Result<T, Value>) -> T {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            match look().await {
-                Ok(found) => return found,
-                Err(instead) if Instant::now() > deadline => panic!("not so in time: {fact}; but {instead}"),
-                Err(_) => sleep(POLL).await,
-            }
+/// Waits for a fact; what is there instead is shown when it does not come.
+pub async fn until<T>(fact: &str, mut look: impl AsyncFnMut() -> Result<T, Value>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(instead) if Instant::now() > deadline => panic!("not so in time: {fact}; but {instead}"),
+            Err(_) => sleep(POLL).await,
         }
     }
 }
