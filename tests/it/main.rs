@@ -6,6 +6,11 @@
     reason = "a test that cannot go on has failed, and here the MQTT clients are the devices"
 )]
 
+mod harness;
+
 mod documents;
 mod durability;
 mod floors;
+mod mqtt;
+mod presence_rules;
+mod setup;

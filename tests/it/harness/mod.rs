@@ -1,0 +1,173 @@
+//! A whole gateway for one test, on free ports and with a database of its own.
+//!
+//! Facts are waited for with a deadline, never slept for.
+
+pub mod client;
+mod wire;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use crosslink::{
+    config::{Config, Durability, Listen},
+    gateway::Gateway,
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+pub use client::{Client, Newcomer};
+
+/// Whatever a test waits for has happened by then, also on a machine that is busy.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+pub struct House {
+    gateway: Gateway,
+    folder: TempDir,
+    config: Config,
+    http: reqwest::Client,
+}
+
+impl House {
+    pub async fn start() -> House {
+        House::with(|_| {}).await
+    }
+
+    /// With a configuration that is changed first.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            http: free_port(),
+            mqtt: free_port(),
+            mqtt_ws: free_port(),
+            database: folder.path().join("crosslink.db"),
+            // No test pulls the plug, and the disk is shared.
+            durability: Durability::Normal,
+            ..Config::default()
+        };
+        change(&mut config);
+        let gateway = Gateway::start(config.clone()).await.unwrap();
+        House { gateway, folder, config, http: reqwest::Client::new() }
+    }
+
+    /// Stops and starts with the same database; the ports are new.
+    pub async fn restart(self) -> House {
+        self.gateway.stop().await;
+        let gateway = Gateway::start(self.config.clone()).await.unwrap();
+        House { gateway, ..self }
+    }
+
+    /// Gives back the folder with the database.
+    pub async fn stop(self) -> TempDir {
+        self.gateway.stop().await;
+        self.folder
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.config.database.clone()
+    }
+
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.gateway.mqtt_addr().unwrap()
+    }
+
+    pub fn mqtt_ws_addr(&self) -> SocketAddr {
+        self.gateway.mqtt_ws_addr().unwrap()
+    }
+
+    pub fn http_addr(&self) -> SocketAddr {
+        self.gateway.http_addr().unwrap()
+    }
+
+    /// A client that is about to connect.
+    pub fn client(&self, id: &str) -> Newcomer {
+        Newcomer::new(self.mqtt_addr(), id)
+    }
+
+    /// A client without an opinion on how it connects.
+    pub async fn somebody(&self, id: &str) -> Client {
+        self.client(id).connect_v4().await
+    }
+
+    /// `path` begins with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http_addr())
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, self.url(path)).timeout(DEADLINE)
+    }
+
+    /// The JSON at `path`, which is there.
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.json(self.request(Method::GET, path)).await;
+        assert_eq!(status, StatusCode::OK, "GET {path}: {body}");
+        body
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.json(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// The answer to a request; a body that is not JSON is a string.
+    pub async fn json(&self, request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// A device as REST tells it; null while it is not known.
+    pub async fn device(&self, device: &str) -> Value {
+        match self.json(self.request(Method::GET, &format!("/api/v1/devices/{device}"))).await {
+            (StatusCode::OK, device) => device,
+            (StatusCode::NOT_FOUND, _) => Value::Null,
+            (status, body) => panic!("GET device {device}: {status} {body}"),
+        }
+    }
+
+    /// The device's history of presence, oldest first: status and reason.
+    pub async fn history(&self, device: &str) -> Vec<(String, String)> {
+        let page = self.get(&format!("/api/v1/devices/{device}/presence?after=0&limit=500")).await;
+        let word = |item: &Value, key: &str| item[key].as_str().unwrap_or_default().to_owned();
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|item| (word(item, "status"), word(item, "reason"))).collect()
+    }
+
+    /// Waits until the device has this status for this reason, and returns its presence.
+    pub async fn presence(&self, device: &str, status: &str, reason: &str) -> Value {
+        let wanted = json!([status, reason]);
+        until(&format!("{device} is {status} ({reason})"), async || {
+            let presence = self.device(device).await["presence"].take();
+            let is = json!([presence["status"], presence["reason"]]);
+            if is == wanted { Ok(presence) } else { Err(is) }
+        })
+        .await
+    }
+}
+
+/// Waits for a fact; what is there instead is shown when it does not come.
+pub async fn until<T>(fact: &str, mut look: impl AsyncFnMut() -> Result<T, Value>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(instead) if Instant::now() > deadline => panic!("not so in time: {fact}; but {instead}"),
+            Err(_) => sleep(POLL).await,
+        }
+    }
+}
+
+/// What a device says about 60 % of humidity and its threshold of 29 °C.
+pub fn reading(temperature: f64) -> Vec<u8> {
+    json!({ "temperature": temperature, "humidity": 60.0, "threshold": 29.0 }).to_string().into_bytes()
+}
+
+fn free_port() -> Listen {
+    Listen::At((Ipv4Addr::LOCALHOST, 0).into())
+}

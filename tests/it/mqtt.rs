@@ -1,0 +1,8 @@
+//! The broker as MQTT clients see it, in both versions.
+
+mod messages;
+mod retained;
+mod sessions;
+mod subscriptions;
+mod websocket;
+mod wills;
