@@ -10,7 +10,10 @@ use axum::{
 
 use tracing::warn;
 
-use super::{commands::origin, problem::{WhenKeptOut, nothing_at}};
+use super::{
+    commands::origin,
+    problem::{WhenKeptOut, nothing_at},
+};
 use crate::{
     app::App,
     desk::Wait,
