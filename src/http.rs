@@ -188,3 +188,27 @@ async fn traced(request: Request, next: Next) -> Response {
     debug!(%method, path, status, elapsed_ms, "{method} {path}: {status}");
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
+    async fn handler_that_panics() {
+        panic!("a secret");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_keeps_its_secrets() {
+        let router = dressed(Router::new().route("/panic", get(handler_that_panics)), &Config::default());
+        let response = router.oneshot(Request::get("/panic").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&problem["code"], &problem["instance"]), (&json!("INTERNAL"), &json!("/panic")));
+        assert_eq!(problem["detail"], "internal error");
+    }
+}

@@ -101,3 +101,16 @@ impl IntoResponse for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_is_said_byte_for_byte() {
+        let response = Refusal::Failed { device: "esp32".to_owned() }.into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(body, "Failed to send command to esp32");
+    }
+}

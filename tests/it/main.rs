@@ -11,6 +11,8 @@ mod harness;
 mod documents;
 mod durability;
 mod floors;
+mod http;
 mod mqtt;
 mod presence_rules;
+mod rest;
 mod setup;
