@@ -22,7 +22,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const COMMIT_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 const COMMIT_SECONDS: &str = "crosslink_commit_seconds";
 
-const COUNTERS: [(&str, &str); 11] = [
+const COUNTERS: [(&str, &str); 12] = [
     ("crosslink_aliases_total", "Messages on a topic that is spelt in another way than the gateway does"),
     ("crosslink_journal_entries_total", "Entries written to the journal"),
     ("crosslink_journal_failures_total", "Batches that the journal could not write at the first try"),
@@ -31,6 +31,7 @@ const COUNTERS: [(&str, &str); 11] = [
     ("crosslink_mqtt_received_total", "Messages that clients published"),
     ("crosslink_mqtt_refused_total", "Connections refused because there were too many"),
     ("crosslink_rejections_total", "Messages that could not be understood"),
+    ("crosslink_retained_refused_total", "Messages that were to be kept while there was no room for more"),
     ("crosslink_router_rebuilds_total", "Times that the router was built anew"),
     ("crosslink_sql_statements_total", "Statements sent to the database"),
     ("crosslink_unrecorded_total", "QoS 0 messages that flowed on while the journal could not write"),

@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     tungstenite::{self, client::IntoClientRequest},
 };
 
-use crate::rest::{Served, answer};
+use crate::{harness::House, rest::raw};
 
 /// An MQTT 3.1.1 client named `a`.
 const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a";
@@ -19,44 +19,44 @@ const PLAY: &str = "POST /play/esp32 HTTP/1.1";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_of_somebody_elses_is_no_name_of_the_gateway() {
-    let house = Served::with(|config| config.allow_host = vec!["plant.local".to_owned()]).await;
+    let house = House::with(|config| config.allow_host = vec!["plant.local".to_owned()]).await;
     for host in ["127.0.0.1:8080", "localhost", "[::1]:8080", "Plant.local:8080", "10.0.0.9"] {
-        assert_eq!(house.raw(&format!("{PLAY}\r\nhost: {host}")).await.0, 200, "{host}");
+        assert_eq!(raw(&house, &format!("{PLAY}\r\nhost: {host}")).await.0, 200, "{host}");
     }
     for host in ["evil.example", "localhost.evil.example:8080", "plant.local.evil.example"] {
-        let (status, _, body) = house.raw(&format!("GET /api/v1/devices HTTP/1.1\r\nhost: {host}")).await;
+        let (status, _, body) = raw(&house, &format!("GET /api/v1/devices HTTP/1.1\r\nhost: {host}")).await;
         assert_eq!(status, 421, "{host}");
         let problem: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(problem["code"], "HOST_NOT_ALLOWED");
         assert!(problem["detail"].as_str().unwrap().contains("--allow-host"), "{problem}");
     }
-    assert_eq!(house.raw("POST http://evil.example/play/esp32 HTTP/1.1\r\nhost: localhost").await.0, 421);
+    assert_eq!(raw(&house, "POST http://evil.example/play/esp32 HTTP/1.1\r\nhost: localhost").await.0, 421);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_may_look_but_not_touch() {
-    let house = Served::start().await;
-    let port = house.address().port();
+    let house = House::start().await;
+    let port = house.http_addr().port();
     let host = format!("localhost:{port}");
     for origin in ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1.evil.example"] {
-        let (status, _, body) = house.raw(&format!("{PLAY}\r\nhost: {host}\r\norigin: {origin}")).await;
+        let (status, _, body) = raw(&house, &format!("{PLAY}\r\nhost: {host}\r\norigin: {origin}")).await;
         assert_eq!(status, 403, "{origin}");
         let problem: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(problem["code"], "ORIGIN_NOT_ALLOWED");
         assert!(problem["detail"].as_str().unwrap().contains("--allow-origin"), "{problem}");
         let asked = format!("GET /api/v1/devices HTTP/1.1\r\nhost: {host}\r\norigin: {origin}");
-        let (status, head, _) = house.raw(&asked).await;
+        let (status, head, _) = raw(&house, &asked).await;
         assert_eq!(status, 200);
         assert!(!head.contains("access-control-allow-origin"), "{head}");
     }
     let own = format!("{PLAY}\r\nhost: {host}\r\norigin: http://{host}");
-    assert_eq!(house.raw(&own).await.0, 200);
+    assert_eq!(raw(&house, &own).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listed_origin_may_use_everything() {
     let listed = "http://plant.local:3000";
-    let house = Served::with(|config| config.allow_origin = vec![listed.to_owned()]).await;
+    let house = House::with(|config| config.allow_origin = vec![listed.to_owned()]).await;
     for path in ["/play/esp32", "/api/v1/devices/esp32/commands"] {
         let asks = |origin| {
             house
@@ -80,7 +80,7 @@ async fn a_listed_origin_may_use_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_keeps_browsers_from_guessing() {
-    let house = Served::start().await;
+    let house = House::start().await;
     for path in ["/healthz", "/api/v1/devices", "/nothing"] {
         let response = house.request(Method::GET, path).send().await.unwrap();
         assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
@@ -90,9 +90,9 @@ async fn every_answer_keeps_browsers_from_guessing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mqtt_comes_in_by_a_websocket_with_its_subprotocol() {
-    let house = Served::start().await;
+    let house = House::start().await;
     let dial = |subprotocol: Option<&'static str>, origin: Option<&'static str>| {
-        let mut request = format!("ws://{}/mqtt", house.address()).into_client_request().unwrap();
+        let mut request = format!("ws://{}/mqtt", house.http_addr()).into_client_request().unwrap();
         let headers = [("sec-websocket-protocol", subprotocol), ("origin", origin)];
         for (name, value) in headers {
             if let Some(value) = value {
@@ -113,15 +113,15 @@ async fn mqtt_comes_in_by_a_websocket_with_its_subprotocol() {
     assert_eq!(dial(Some("mqttv3.1, mqtt"), None).await, (101, "mqtt".to_owned()));
     assert_eq!(dial(Some("soap"), None).await.0, 400);
     assert_eq!(dial(Some("mqtt"), Some("http://evil.example")).await.0, 403);
-    let (status, problem) = answer(house.request(Method::GET, "/mqtt")).await;
+    let (status, problem) = house.json(house.request(Method::GET, "/mqtt")).await;
     assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("INVALID")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_to_machines() {
-    let house = Served::start().await;
-    assert_eq!(house.get("/healthz").await, (StatusCode::OK, json!("ok")));
-    assert_eq!(house.get("/readyz").await, (StatusCode::OK, json!({ "status": "ready", "reasons": [] })));
+    let house = House::start().await;
+    assert_eq!(house.get("/healthz").await, json!("ok"));
+    assert_eq!(house.get("/readyz").await, json!({ "status": "ready", "reasons": [] }));
 
     let response = house.request(Method::GET, "/metrics").send().await.unwrap();
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
@@ -138,16 +138,16 @@ async fn health_is_told_to_machines() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_nobody_who_says_nothing() {
-    let house = Served::start().await;
-    let mut request = format!("ws://{}/mqtt", house.address()).into_client_request().unwrap();
+    let house = House::start().await;
+    let mut request = format!("ws://{}/mqtt", house.http_addr()).into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", "mqtt".parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
     socket.send(tungstenite::Message::binary(CONNECT)).await.unwrap();
     socket.next().await.unwrap().unwrap();
-    let mut idle = TcpStream::connect(house.address()).await.unwrap();
+    let mut idle = TcpStream::connect(house.http_addr()).await.unwrap();
 
     let begun = Instant::now();
-    house.gateway.stop().await;
+    house.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!(idle.read(&mut [0; 8]).await.unwrap_or(0), 0);
 }

@@ -2,117 +2,50 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
+    net::TcpStream,
 };
 
-use crosslink::{
-    config::{Config, Durability, Listen},
-    gateway::Gateway,
-};
+use crosslink::broker::QoS;
 use reqwest::{Method, RequestBuilder, StatusCode};
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::harness::{Client, DEADLINE, House, reading};
 
-/// A gateway with nothing but what a test of HTTP needs.
-pub struct Served {
-    pub gateway: Gateway,
-    http: reqwest::Client,
-    _folder: tempfile::TempDir,
+/// Sends a request as it is written, and returns the status, the head and the body.
+pub async fn raw(house: &House, head: &str) -> (u16, String, String) {
+    let (address, request) = (house.http_addr(), format!("{head}\r\nconnection: close\r\n\r\n"));
+    let text = tokio::task::spawn_blocking(move || {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        text
+    });
+    let text = text.await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), head.to_lowercase(), body.to_owned())
 }
 
-impl Served {
-    pub async fn start() -> Served {
-        Served::with(|_| {}).await
-    }
-
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Served {
-        let folder = tempfile::tempdir().unwrap();
-        let free = Listen::At(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let mut config = Config {
-            http: free,
-            mqtt: free,
-            mqtt_ws: Listen::Off,
-            database: folder.path().join("crosslink.db"),
-            durability: Durability::Normal,
-            ..Config::default()
-        };
-        change(&mut config);
-        let gateway = Gateway::start(config).await.unwrap();
-        Served { gateway, http: reqwest::Client::new(), _folder: folder }
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.gateway.http_addr().unwrap()
-    }
-
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://{}{path}", self.address())).timeout(DEADLINE)
-    }
-
-    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
-        answer(self.request(Method::GET, path)).await
-    }
-
-    fn command(&self, device: &str, body: &'static str) -> RequestBuilder {
-        self.request(Method::POST, &format!("/api/v1/devices/{device}/commands"))
-            .header("content-type", "application/json")
-            .body(body)
-    }
-
-    /// Sends a request as it is written, and returns the status, the head and the body.
-    pub async fn raw(&self, head: &str) -> (u16, String, String) {
-        let (address, request) = (self.address(), format!("{head}\r\nconnection: close\r\n\r\n"));
-        let text = tokio::task::spawn_blocking(move || {
-            let mut socket = TcpStream::connect(address).unwrap();
-            socket.set_read_timeout(Some(DEADLINE)).unwrap();
-            socket.write_all(request.as_bytes()).unwrap();
-            let mut text = String::new();
-            socket.read_to_string(&mut text).unwrap();
-            text
-        });
-        let text = text.await.unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), head.to_lowercase(), body.to_owned())
-    }
-
-    async fn original(&self, method: &str, path: &str) -> (u16, String) {
-        let (status, _, body) = self.raw(&format!("{method} {path} HTTP/1.1\r\nhost: localhost")).await;
-        (status, body)
-    }
-
-    /// A device that is subscribed to its commands and has sent these temperatures.
-    async fn device(&self, name: &str, temperatures: &[f64]) {
-        let mqtt = self.gateway.mqtt_addr().unwrap();
-        let (client, mut events) =
-            AsyncClient::new(MqttOptions::new(name, mqtt.ip().to_string(), mqtt.port()), 16);
-        client.subscribe(format!("commands/{name}/play"), QoS::AtLeastOnce).await.unwrap();
-        for temperature in temperatures {
-            let reading = json!({ "temperature": temperature, "humidity": 50, "threshold": 29 }).to_string();
-            client.publish(format!("sensors/{name}"), QoS::AtLeastOnce, false, reading).await.unwrap();
-        }
-        let mut acknowledged = 0;
-        while acknowledged < temperatures.len() {
-            match events.poll().await.unwrap() {
-                Event::Incoming(Packet::PubAck(_)) => acknowledged += 1,
-                Event::Incoming(_) | Event::Outgoing(_) => {}
-            }
-        }
-        // It lives on, and acknowledges its commands, until the gateway stops.
-        tokio::spawn(async move {
-            let _client = client;
-            while events.poll().await.is_ok() {}
-        });
-    }
+async fn original(house: &House, method: &str, path: &str) -> (u16, String) {
+    let (status, _, body) = raw(house, &format!("{method} {path} HTTP/1.1\r\nhost: localhost")).await;
+    (status, body)
 }
 
-pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
-    let response = request.send().await.unwrap();
-    let status = response.status();
-    let text = response.text().await.unwrap();
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+fn command(house: &House, device: &str, body: &'static str) -> RequestBuilder {
+    house
+        .request(Method::POST, &format!("/api/v1/devices/{device}/commands"))
+        .header("content-type", "application/json")
+        .body(body)
+}
+
+/// A device that has sent these temperatures.
+async fn device(house: &House, name: &str, temperatures: &[f64]) -> Client {
+    let mut client = house.somebody(name).await;
+    for temperature in temperatures {
+        client.say(&format!("sensors/{name}"), reading(*temperature)).await;
+    }
+    client
 }
 
 fn seqs(page: &Value) -> Vec<i64> {
@@ -135,7 +68,7 @@ async fn refused(request: RequestBuilder, status: u16, code: &str, says: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_original_routes_answer_byte_for_byte() {
-    let house = Served::start().await;
+    let house = House::start().await;
     for (path, status, body) in [
         ("/play/esp32", 200, "Sent 'play' command to esp32"),
         ("/stop/raspberry", 200, "Sent 'stop' command to raspberry"),
@@ -150,52 +83,55 @@ async fn the_original_routes_answer_byte_for_byte() {
         ("/play/%FF", 400, "Unknown device"),
         ("/play/%20", 400, "Unknown device"),
     ] {
-        assert_eq!(house.original("POST", path).await, (status, body.to_owned()), "{path}");
+        assert_eq!(original(&house, "POST", path).await, (status, body.to_owned()), "{path}");
     }
-    let (_, head, _) = house.raw("POST /play/esp32 HTTP/1.1\r\nhost: localhost").await;
+    let (_, head, _) = raw(&house, "POST /play/esp32 HTTP/1.1\r\nhost: localhost").await;
     assert!(head.contains("content-type: text/plain") && head.contains("content-length: 28"), "{head}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_original_routes_are_post_on_two_levels_that_nobody_else_has() {
-    let house = Served::start().await;
+    let house = House::start().await;
     for path in ["/play", "/play/", "/play/esp32/", "/play/esp32/x", "/api/esp32", "/%61pi/esp32"] {
-        assert_eq!(house.original("POST", path).await.0, 404, "{path}");
+        assert_eq!(original(&house, "POST", path).await.0, 404, "{path}");
     }
     for path in ["/graphql/esp32", "/mqtt/esp32", "/assets/esp32"] {
-        assert_eq!(house.original("POST", path).await.0, 404, "{path}");
+        assert_eq!(original(&house, "POST", path).await.0, 404, "{path}");
     }
     for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        assert_eq!(house.original(method, "/play/esp32").await.0, 404, "{method}");
+        assert_eq!(original(&house, method, "/play/esp32").await.0, 404, "{method}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_has_spoken_is_known_to_the_original_routes() {
-    let house = Served::start().await;
-    house.device("pump", &[20.0]).await;
-    assert_eq!(house.original("POST", "/play/pump").await, (200, "Sent 'play' command to pump".to_owned()));
+    let house = House::start().await;
+    let _device = device(&house, "pump", &[20.0]).await;
+    assert_eq!(original(&house, "POST", "/play/pump").await, (200, "Sent 'play' command to pump".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_are_the_pair_and_whoever_spoke() {
-    let house = Served::start().await;
-    house.device("pump", &[20.5]).await;
-    house.device("raspberry", &[30.0]).await;
+    let house = House::start().await;
+    let _device = device(&house, "pump", &[20.5]).await;
+    let _device = device(&house, "raspberry", &[30.0]).await;
 
-    let (status, page) = house.get("/api/v1/devices").await;
-    assert_eq!((status, &page["next"]), (StatusCode::OK, &Value::Null));
+    let page = house.get("/api/v1/devices").await;
+    assert_eq!(page["next"], Value::Null);
     let names: Vec<&str> =
         page["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["esp32", "pump", "raspberry"]);
 
-    let (_, pump) = house.get("/api/v1/devices/pump").await;
+    let pump = house.get("/api/v1/devices/pump").await;
     assert_eq!(pump["presence"]["status"], "ONLINE");
     assert_eq!(pump["presence"]["client_id"], "pump");
-    assert_eq!(pump["latest"]["payload"], json!({ "temperature": 20.5, "humidity": 50, "threshold": 29 }));
+    assert_eq!(
+        pump["latest"]["payload"],
+        json!({ "temperature": 20.5, "humidity": 60.0, "threshold": 29.0 })
+    );
     assert_eq!((&pump["mode"], &pump["cross_link"]), (&json!("AUTO"), &Value::Null));
 
-    let (_, esp32) = house.get("/api/v1/devices/esp32").await;
+    let esp32 = house.get("/api/v1/devices/esp32").await;
     assert_eq!(esp32["presence"]["status"], "UNKNOWN");
     assert_eq!(esp32["cross_link"]["peer"], "raspberry");
     assert_eq!(esp32["cross_link"]["expected_playing"], true);
@@ -203,30 +139,30 @@ async fn devices_are_the_pair_and_whoever_spoke() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readings_come_in_pages() {
-    let house = Served::start().await;
-    house.device("pump", &[1.0, 2.0, 3.0]).await;
+    let house = House::start().await;
+    let _device = device(&house, "pump", &[1.0, 2.0, 3.0]).await;
     let path = "/api/v1/devices/pump/readings";
 
-    let (_, all) = house.get(&format!("{path}?after=0")).await;
+    let all = house.get(&format!("{path}?after=0")).await;
     let seqs_of_all = seqs(&all);
     let [first, second, third] = seqs_of_all[..] else { panic!("{all}") };
     assert_eq!(all["next"], Value::Null);
 
-    let (_, newest) = house.get(&format!("{path}?limit=2")).await;
+    let newest = house.get(&format!("{path}?limit=2")).await;
     assert_eq!((seqs(&newest), &newest["next"]), (vec![third, second], &json!(second)));
-    let (_, older) = house.get(&format!("{path}?limit=2&before={second}")).await;
+    let older = house.get(&format!("{path}?limit=2&before={second}")).await;
     assert_eq!((seqs(&older), &older["next"]), (vec![first], &Value::Null));
-    let (_, newer) = house.get(&format!("{path}?limit=1&after={first}")).await;
+    let newer = house.get(&format!("{path}?limit=1&after={first}")).await;
     assert_eq!((seqs(&newer), &newer["next"]), (vec![second], &json!(second)));
     assert_eq!(newer["items"][0]["temperature"], 2.0);
 
-    let (_, presence) = house.get("/api/v1/devices/pump/presence").await;
+    let presence = house.get("/api/v1/devices/pump/presence").await;
     assert_eq!(presence["items"][0]["status"], "ONLINE");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_parameter_is_named() {
-    let house = Served::start().await;
+    let house = House::start().await;
     for (query, says) in [
         ("after=x", "after"),
         ("after=-1", "not negative"),
@@ -245,10 +181,14 @@ async fn a_wrong_parameter_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_acknowledged_and_stays_in_the_log() {
-    let house = Served::start().await;
-    house.device("pump", &[20.0]).await;
+    let house = House::start().await;
+    let mut pump = device(&house, "pump", &[20.0]).await;
+    pump.subscribe("commands/pump/play", QoS::AtLeastOnce).await;
 
-    let response = house.command("pump", r#"{"action":"play"}"#).send().await.unwrap();
+    let sending = command(&house, "pump", r#"{"action":"play"}"#).send();
+    let (response, heard) = tokio::join!(sending, pump.hears());
+    assert_eq!(heard, ("commands/pump/play".to_owned(), "true".to_owned()));
+    let response = response.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let location = response.headers()["location"].to_str().unwrap().to_owned();
     let record: Value = response.json().await.unwrap();
@@ -257,27 +197,27 @@ async fn a_command_is_acknowledged_and_stays_in_the_log() {
     assert_eq!((&record["state"], &record["delivery"]), (&json!("UNCONFIRMABLE"), &json!("ACKNOWLEDGED")));
     assert_eq!((&record["surface"], &record["idempotency_key"]), (&json!("REST"), &Value::Null));
     assert!(record["address"].as_str().unwrap().starts_with("127.0.0.1:"));
-    assert_eq!(house.get(&location).await, (StatusCode::OK, record));
-    let (_, pump) = house.get("/api/v1/devices/pump").await;
+    assert_eq!(house.get(&location).await, record);
+    let pump = house.get("/api/v1/devices/pump").await;
     assert_eq!(pump["mode"], "FORCED_ON");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_is_the_same_command() {
-    let house = Served::start().await;
-    let keyed = |device, body| house.command(device, body).header("idempotency-key", "k1");
-    let (_, first) = answer(keyed("esp32", r#"{"action":"play"}"#)).await;
-    let (_, again) = answer(keyed("esp32", r#"{"action":"play"}"#)).await;
+    let house = House::start().await;
+    let keyed = |device, body| command(&house, device, body).header("idempotency-key", "k1");
+    let (_, first) = house.json(keyed("esp32", r#"{"action":"play"}"#)).await;
+    let (_, again) = house.json(keyed("esp32", r#"{"action":"play"}"#)).await;
     assert_eq!((&first["id"], &first["delivery"]), (&again["id"], &json!("NO_SUBSCRIBER")));
     refused(keyed("esp32", r#"{"action":"stop"}"#), 409, "IDEMPOTENCY_CONFLICT", "k1").await;
     refused(keyed("raspberry", r#"{"action":"play"}"#), 409, "IDEMPOTENCY_CONFLICT", "k1").await;
-    let strange = house.command("esp32", r#"{"action":"play"}"#).header("idempotency-key", "é");
+    let strange = command(&house, "esp32", r#"{"action":"play"}"#).header("idempotency-key", "é");
     refused(strange, 400, "INVALID", "Idempotency-Key").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_command_says_what_is_wrong() {
-    let house = Served::start().await;
+    let house = House::start().await;
     for (body, says) in [
         (r#"{"action":"dance"}"#, "`play`, `stop`, `resume` at line 1 column 17"),
         (r#"{"action":"play","loud":true}"#, "unknown field `loud`"),
@@ -287,18 +227,19 @@ async fn a_wrong_command_says_what_is_wrong() {
         ("[]", "line 1"),
         ("", "line 1 column 0"),
     ] {
-        refused(house.command("esp32", body), 400, "INVALID", says).await;
+        refused(command(&house, "esp32", body), 400, "INVALID", says).await;
     }
-    refused(house.command("nobody", r#"{"action":"play"}"#), 404, "NOT_FOUND", "no device \"nobody\"").await;
+    refused(command(&house, "nobody", r#"{"action":"play"}"#), 404, "NOT_FOUND", "no device \"nobody\"")
+        .await;
     let text = house.request(Method::POST, "/api/v1/devices/esp32/commands").body("play");
     refused(text, 415, "UNSUPPORTED_MEDIA_TYPE", "application/json").await;
-    let large = house.command("esp32", "").body(vec![b' '; 65 * 1024]);
+    let large = command(&house, "esp32", "").body(vec![b' '; 65 * 1024]);
     refused(large, 413, "TOO_LARGE", "limit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_a_problem() {
-    let house = Served::start().await;
+    let house = House::start().await;
     let get = |path| house.request(Method::GET, path);
     refused(get("/api/v1/devices/nobody"), 404, "NOT_FOUND", "no device \"nobody\"").await;
     refused(get("/api/v1/devices/nobody/readings"), 404, "NOT_FOUND", "nobody").await;
@@ -313,9 +254,9 @@ async fn what_is_not_there_is_a_problem() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_is_served_as_it_is_committed() {
-    let house = Served::start().await;
-    let (status, served) = house.get("/api/openapi.json").await;
-    assert_eq!((status, &served["openapi"]), (StatusCode::OK, &json!("3.1.0")));
+    let house = House::start().await;
+    let served = house.get("/api/openapi.json").await;
+    assert_eq!(served["openapi"], "3.1.0");
     let committed = include_str!("../../openapi/openapi.json");
     assert_eq!(served, serde_json::from_str::<Value>(committed).unwrap());
     assert_eq!(crosslink::rest::contract(), committed, "cargo run -- schema openapi > openapi/openapi.json");
