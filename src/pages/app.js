@@ -226,6 +226,7 @@ function paint(known) {
   const { name, presence, latest, mode, crossLink, card, outcome } = known;
   if (!card) return;
   card.dataset.status = presence.status;
+  card.classList.toggle('alone', !crossLink);
   mark(card, '.status', STATUS_MARK[presence.status]);
   text(card, {
     name,
@@ -239,8 +240,8 @@ function paint(known) {
     side: latest ? (latest.overThreshold ? 'over threshold' : 'under threshold') : 'no reading yet',
     playing: playing(mode, crossLink),
     mode: modeInWords(mode, crossLink),
-    hazard: crossLink ? hazard(crossLink) : 'No peer, no hazard',
-    outcome: outcome?.text ?? '',
+    hazard: crossLink ? hazard(crossLink) : '',
+    outcome: outcome?.text ?? 'No command was sent from this page',
     codes: outcome?.codes ?? '',
   });
   card.querySelector('.values').dataset.side = latest ? (latest.overThreshold ? 'over' : 'under') : 'none';
@@ -248,6 +249,7 @@ function paint(known) {
   card.querySelector('.hazard').dataset.hazard = crossLink?.hazard ?? 'NONE';
   mark(card, '.hazard', (crossLink?.hazard ?? 'NONE') === 'NONE' ? 'tick' : 'alarm');
   card.querySelector('.outcome').classList.toggle('failed', outcome?.failed === true);
+  card.querySelector('.outcome').classList.toggle('none', !outcome);
   for (const button of card.querySelectorAll('button')) {
     button.setAttribute('aria-disabled', String(known.busy === true));
     button.setAttribute('aria-current', String(MODE_OF[button.dataset.action] === mode));
@@ -264,7 +266,7 @@ function paintTrend(known) {
   const temperatures = known.readings.map(({ temperature }) => temperature);
   svg.classList.toggle('empty', temperatures.length < 2);
   const range = `${number(Math.min(...temperatures))} to ${number(Math.max(...temperatures))} ${unit(known.latest)}`;
-  const words = temperatures.length < 2 ? 'No readings in the last 5 min' : `Last 5 min: ${range}`;
+  const words = ['No reading in the last 5 min', 'One reading in the last 5 min'][temperatures.length] ?? `Last 5 min: ${range}`;
   text(known.card, { trend: words });
   svg.setAttribute('aria-label', words);
   if (temperatures.length >= 2) sparkline(svg, known.readings, to - TREND_MS, to);
@@ -275,7 +277,7 @@ function paintFlow({ name, mode, crossLink, flow }) {
   if (!flow || !crossLink) return;
   const reading = devices.get(crossLink.peer)?.latest;
   const causes = {
-    AUTO: reading ? (reading.overThreshold ? 'is over its threshold' : 'is under its threshold') : 'has sent no reading',
+    AUTO: reading ? (reading.overThreshold ? 'is over threshold' : 'is under threshold') : 'has sent no reading',
     FORCED_ON: 'has no say: forced on',
     FORCED_OFF: 'has no say: forced off',
     UNKNOWN: 'may have no say',
@@ -300,27 +302,26 @@ function paintTimes({ presence, latest, card }) {
 }
 
 function paintConnection() {
-  const { state, why, until } = connection;
-  const element = byId('connection');
-  element.dataset.state = state;
-  document.body.dataset.connection = state;
+  const { state, settled, why, until } = connection;
+  byId('connection').dataset.state = document.body.dataset.connection = settled ?? state;
   mark(document, '#connection', CONNECTION_MARK[state]);
   const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+  const lastKnown = devices.size ? ' Values are the last known.' : '';
   const words = {
     live: 'Live',
-    connecting: connection.before ? 'Connecting again' : 'Connecting',
-    lost: `Not live: ${why}. Values are the last known. Next try in ${seconds} s`,
+    connecting: settled ? `Not live: connecting again.${lastKnown}` : 'Connecting',
+    lost: `Not live: ${why}.${lastKnown} Next try in ${seconds} s`,
   };
-  text(element, { connection: words[state] });
+  text(byId('connection'), { connection: words[state] });
 }
 
+/** Attempts that fail are one loss: it is said once, and looks the same while the next one runs. */
 function told(next) {
-  // Attempts that fail are one loss, said once.
-  const was = connection.state === 'connecting' ? connection.before : connection.state;
-  if (next.state !== 'connecting' && was !== next.state && (was || next.state === 'lost')) {
+  const { settled } = connection;
+  connection = { ...next, settled: next.state === 'connecting' ? settled : next.state };
+  if (connection.settled !== settled && (settled || next.state === 'lost')) {
     announce(next.state === 'live' ? 'Live again' : `Not live: ${next.why}`);
   }
-  connection = { ...next, before: was };
   paintConnection();
 }
 
@@ -343,8 +344,8 @@ function playing(mode, crossLink) {
 function hazard({ device: name, peer, hazard: kind }) {
   return {
     NONE: 'No hazard',
-    PEER_STALE: `${peer} is connected but silent: ${name} acts on an old reading`,
-    PEER_LOST_LATCHED_ON: `${peer} is gone, and was over its threshold: ${name} may play for ever`,
+    PEER_STALE: `${peer} is silent: ${name} acts on an old reading`,
+    PEER_LOST_LATCHED_ON: `${peer} was lost over threshold: ${name} may play for ever`,
   }[kind] ?? kind;
 }
 
