@@ -278,17 +278,17 @@ function paintFlow({ name, mode, crossLink, flow }) {
   const reading = devices.get(crossLink.peer)?.latest;
   const causes = {
     AUTO: reading ? (reading.overThreshold ? 'is over threshold' : 'is under threshold') : 'has sent no reading',
-    FORCED_ON: 'has no say: forced on',
-    FORCED_OFF: 'has no say: forced off',
+    FORCED_ON: 'has no say',
+    FORCED_OFF: 'has no say',
     UNKNOWN: 'may have no say',
   };
   flow.dataset.flow = mode !== 'AUTO' ? 'cut' : crossLink.expectedPlaying ? 'on' : 'off';
-  const effects = { true: 'plays', false: 'is silent' };
+  const effects = { AUTO: crossLink.expectedPlaying ? 'plays' : 'is silent', FORCED_ON: 'plays, forced on', FORCED_OFF: 'is silent, forced off' };
   text(flow, {
     from: crossLink.peer,
     to: name,
     cause: `${crossLink.peer} ${causes[mode]}`,
-    effect: `${name} ${effects[crossLink.expectedPlaying] ?? 'may play'}`,
+    effect: `${name} ${effects[mode] ?? 'may play'}`,
   });
 }
 
