@@ -22,6 +22,7 @@ const TREND_MS = 5 * 60_000;
 const TREND_READINGS = 120;
 /** Whoever was away for longer starts from the present instead of catching up. */
 const TOO_FAR_BEHIND = 5_000;
+const SAID_AS_ONE_MS = 200;
 
 const STATUS = { ONLINE: 'Online', STALE: 'Stale', OFFLINE: 'Offline', UNKNOWN: 'Unknown' };
 const REASON = {
@@ -64,6 +65,8 @@ const CONNECTION_MARK = { live: 'full', connecting: 'dots', lost: 'hollow' };
 /** By name: `{name, presence, latest, mode, crossLink, readings, outcome, card, flow}`. */
 const devices = new Map();
 let streams = [];
+/** What is not said yet. */
+const announcements = [];
 let connection = { state: 'connecting' };
 /** How far this clock is ahead of the gateway's. */
 let skew = Infinity;
@@ -127,7 +130,9 @@ function appeared(change) {
 
 function linked(crossLink) {
   const known = device(crossLink.device);
-  if (known.crossLink?.hazard !== crossLink.hazard) announce(hazard(crossLink));
+  if (known.crossLink?.hazard !== crossLink.hazard) {
+    announce(crossLink.hazard === 'NONE' ? `${known.name}: no hazard any more` : hazard(crossLink));
+  }
   Object.assign(known, { crossLink, mode: crossLink.mode });
   changed(known);
 }
@@ -391,8 +396,14 @@ function mark(root, selector, name) {
   root.querySelector(`${selector} .mark path`).setAttribute('d', MARK[name] ?? MARK.dots);
 }
 
+/** Says it to those who listen to the page. What happens at once is said as one. */
 function announce(words) {
-  byId('announcement').textContent = words;
+  announcements.push(words);
+  if (announcements.length > 1) return;
+  setTimeout(() => {
+    byId('announcement').textContent = announcements.join('. ');
+    announcements.length = 0;
+  }, SAID_AS_ONE_MS);
 }
 
 paintConnection();
