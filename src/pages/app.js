@@ -22,6 +22,7 @@ const TREND_MS = 5 * 60_000;
 const TREND_READINGS = 120;
 /** Whoever was away for longer starts from the present instead of catching up. */
 const TOO_FAR_BEHIND = 5_000;
+const SAID_AS_ONE_MS = 200;
 
 const STATUS = { ONLINE: 'Online', STALE: 'Stale', OFFLINE: 'Offline', UNKNOWN: 'Unknown' };
 const REASON = {
@@ -64,6 +65,8 @@ const CONNECTION_MARK = { live: 'full', connecting: 'dots', lost: 'hollow' };
 /** By name: `{name, presence, latest, mode, crossLink, readings, outcome, card, flow}`. */
 const devices = new Map();
 let streams = [];
+/** What is not said yet. */
+const announcements = [];
 let connection = { state: 'connecting' };
 /** How far this clock is ahead of the gateway's. */
 let skew = Infinity;
@@ -127,7 +130,9 @@ function appeared(change) {
 
 function linked(crossLink) {
   const known = device(crossLink.device);
-  if (known.crossLink?.hazard !== crossLink.hazard) announce(hazard(crossLink));
+  if (known.crossLink?.hazard !== crossLink.hazard) {
+    announce(crossLink.hazard === 'NONE' ? `${known.name}: no hazard any more` : hazard(crossLink));
+  }
   Object.assign(known, { crossLink, mode: crossLink.mode });
   changed(known);
 }
@@ -226,6 +231,7 @@ function paint(known) {
   const { name, presence, latest, mode, crossLink, card, outcome } = known;
   if (!card) return;
   card.dataset.status = presence.status;
+  card.classList.toggle('alone', !crossLink);
   mark(card, '.status', STATUS_MARK[presence.status]);
   text(card, {
     name,
@@ -239,8 +245,8 @@ function paint(known) {
     side: latest ? (latest.overThreshold ? 'over threshold' : 'under threshold') : 'no reading yet',
     playing: playing(mode, crossLink),
     mode: modeInWords(mode, crossLink),
-    hazard: crossLink ? hazard(crossLink) : 'No peer, no hazard',
-    outcome: outcome?.text ?? '',
+    hazard: crossLink ? hazard(crossLink) : '',
+    outcome: outcome?.text ?? 'No command was sent from this page',
     codes: outcome?.codes ?? '',
   });
   card.querySelector('.values').dataset.side = latest ? (latest.overThreshold ? 'over' : 'under') : 'none';
@@ -248,6 +254,7 @@ function paint(known) {
   card.querySelector('.hazard').dataset.hazard = crossLink?.hazard ?? 'NONE';
   mark(card, '.hazard', (crossLink?.hazard ?? 'NONE') === 'NONE' ? 'tick' : 'alarm');
   card.querySelector('.outcome').classList.toggle('failed', outcome?.failed === true);
+  card.querySelector('.outcome').classList.toggle('none', !outcome);
   for (const button of card.querySelectorAll('button')) {
     button.setAttribute('aria-disabled', String(known.busy === true));
     button.setAttribute('aria-current', String(MODE_OF[button.dataset.action] === mode));
@@ -264,7 +271,7 @@ function paintTrend(known) {
   const temperatures = known.readings.map(({ temperature }) => temperature);
   svg.classList.toggle('empty', temperatures.length < 2);
   const range = `${number(Math.min(...temperatures))} to ${number(Math.max(...temperatures))} ${unit(known.latest)}`;
-  const words = temperatures.length < 2 ? 'No readings in the last 5 min' : `Last 5 min: ${range}`;
+  const words = ['No reading in the last 5 min', 'One reading in the last 5 min'][temperatures.length] ?? `Last 5 min: ${range}`;
   text(known.card, { trend: words });
   svg.setAttribute('aria-label', words);
   if (temperatures.length >= 2) sparkline(svg, known.readings, to - TREND_MS, to);
@@ -275,18 +282,18 @@ function paintFlow({ name, mode, crossLink, flow }) {
   if (!flow || !crossLink) return;
   const reading = devices.get(crossLink.peer)?.latest;
   const causes = {
-    AUTO: reading ? (reading.overThreshold ? 'is over its threshold' : 'is under its threshold') : 'has sent no reading',
-    FORCED_ON: 'has no say: forced on',
-    FORCED_OFF: 'has no say: forced off',
+    AUTO: reading ? (reading.overThreshold ? 'is over threshold' : 'is under threshold') : 'has sent no reading',
+    FORCED_ON: 'has no say',
+    FORCED_OFF: 'has no say',
     UNKNOWN: 'may have no say',
   };
   flow.dataset.flow = mode !== 'AUTO' ? 'cut' : crossLink.expectedPlaying ? 'on' : 'off';
-  const effects = { true: 'plays', false: 'is silent' };
+  const effects = { AUTO: crossLink.expectedPlaying ? 'plays' : 'is silent', FORCED_ON: 'plays, forced on', FORCED_OFF: 'is silent, forced off' };
   text(flow, {
     from: crossLink.peer,
     to: name,
     cause: `${crossLink.peer} ${causes[mode]}`,
-    effect: `${name} ${effects[crossLink.expectedPlaying] ?? 'may play'}`,
+    effect: `${name} ${effects[mode] ?? 'may play'}`,
   });
 }
 
@@ -300,27 +307,26 @@ function paintTimes({ presence, latest, card }) {
 }
 
 function paintConnection() {
-  const { state, why, until } = connection;
-  const element = byId('connection');
-  element.dataset.state = state;
-  document.body.dataset.connection = state;
+  const { state, settled, why, until } = connection;
+  byId('connection').dataset.state = document.body.dataset.connection = settled ?? state;
   mark(document, '#connection', CONNECTION_MARK[state]);
   const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+  const lastKnown = devices.size ? ' Values are the last known.' : '';
   const words = {
     live: 'Live',
-    connecting: connection.before ? 'Connecting again' : 'Connecting',
-    lost: `Not live: ${why}. Values are the last known. Next try in ${seconds} s`,
+    connecting: settled ? `Not live: connecting again.${lastKnown}` : 'Connecting',
+    lost: `Not live: ${why}.${lastKnown} Next try in ${seconds} s`,
   };
-  text(element, { connection: words[state] });
+  text(byId('connection'), { connection: words[state] });
 }
 
+/** Attempts that fail are one loss: it is said once, and looks the same while the next one runs. */
 function told(next) {
-  // Attempts that fail are one loss, said once.
-  const was = connection.state === 'connecting' ? connection.before : connection.state;
-  if (next.state !== 'connecting' && was !== next.state && (was || next.state === 'lost')) {
+  const { settled } = connection;
+  connection = { ...next, settled: next.state === 'connecting' ? settled : next.state };
+  if (connection.settled !== settled && (settled || next.state === 'lost')) {
     announce(next.state === 'live' ? 'Live again' : `Not live: ${next.why}`);
   }
-  connection = { ...next, before: was };
   paintConnection();
 }
 
@@ -343,8 +349,8 @@ function playing(mode, crossLink) {
 function hazard({ device: name, peer, hazard: kind }) {
   return {
     NONE: 'No hazard',
-    PEER_STALE: `${peer} is connected but silent: ${name} acts on an old reading`,
-    PEER_LOST_LATCHED_ON: `${peer} is gone, and was over its threshold: ${name} may play for ever`,
+    PEER_STALE: `${peer} is silent: ${name} acts on an old reading`,
+    PEER_LOST_LATCHED_ON: `${peer} was lost over threshold: ${name} may play for ever`,
   }[kind] ?? kind;
 }
 
@@ -390,8 +396,14 @@ function mark(root, selector, name) {
   root.querySelector(`${selector} .mark path`).setAttribute('d', MARK[name] ?? MARK.dots);
 }
 
+/** Says it to those who listen to the page. What happens at once is said as one. */
 function announce(words) {
-  byId('announcement').textContent = words;
+  announcements.push(words);
+  if (announcements.length > 1) return;
+  setTimeout(() => {
+    byId('announcement').textContent = announcements.join('. ');
+    announcements.length = 0;
+  }, SAID_AS_ONE_MS);
 }
 
 paintConnection();
