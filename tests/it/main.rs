@@ -8,9 +8,12 @@
 
 mod harness;
 
+mod crosslink;
 mod documents;
 mod durability;
 mod floors;
 mod mqtt;
+mod presence;
 mod presence_rules;
+mod restart;
 mod setup;
