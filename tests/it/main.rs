@@ -8,11 +8,14 @@
 
 mod harness;
 
+mod crosslink;
 mod documents;
 mod durability;
 mod floors;
 mod http;
 mod mqtt;
+mod presence;
 mod presence_rules;
 mod rest;
+mod restart;
 mod setup;

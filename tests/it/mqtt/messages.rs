@@ -1,5 +1,7 @@
 //! How a message goes from its publisher to those who are subscribed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use crosslink::broker::front::codec::{
     Code, Packet, Property, Publish,
@@ -251,4 +253,39 @@ async fn qos_0_and_1_are_answered_in_the_order_of_the_messages() {
     for id in ids {
         assert_eq!(publisher.next().await, Some(Packet::PubAck(ack(id))));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_not_sent_again_after_a_reconnect() {
+    let house = House::start().await;
+    let connect = || house.client("esp32").persistent().connect_v4();
+    let mut device = connect().await;
+    device.acknowledge_nothing();
+    device.subscribe("commands/esp32/play", AtLeastOnce).await;
+    house.somebody("script").await.say("commands/esp32/play", "true").await;
+    assert_eq!(device.hears().await.1, "true");
+    device.abort();
+    house.somebody("script").await.say("commands/esp32/play", "false").await;
+
+    let mut device = connect().await;
+    device.subscribe("commands/esp32/play", AtLeastOnce).await;
+    device.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_waited_too_long_for_a_stalled_device_is_not_sent() {
+    let house = House::start().await;
+    let mut newcomer = house.client("esp32");
+    newcomer.connect.properties.push(Property::ReceiveMaximum(1));
+    let mut device = newcomer.connect_v5().await;
+    device.acknowledge_nothing();
+    device.subscribe("#", AtLeastOnce).await;
+    let mut script = house.somebody("script").await;
+    for topic in ["first", "commands/esp32/play", "esp32/play", "last"] {
+        script.say(topic, "true").await;
+    }
+    let first = device.next_publish().await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    device.acknowledge(first.packet_id).await;
+    assert_eq!(device.hears().await.0, "last");
 }

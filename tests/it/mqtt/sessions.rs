@@ -215,3 +215,65 @@ async fn a_busy_subscriber_may_leave_at_any_moment() {
     flood.say("witness", "still here").await;
     assert_eq!(witness.hears().await.1, "still here");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_reset_while_they_connect_keep_nobody_out() {
+    let house = House::start().await;
+    for _ in 0..50 {
+        let mut hasty = Client::dial(house.mqtt_addr(), Version::V4).await;
+        hasty.send(&Packet::Connect(Box::new(house.client("hasty").connect))).await;
+        hasty.abort();
+    }
+    house.client("hasty").connect_v4().await.ping().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_harms_nobody() {
+    let house = House::start().await;
+    let mut neighbour = house.somebody("neighbour").await;
+    neighbour.subscribe("quiet", AtLeastOnce).await;
+    let mut noise = Noise(7);
+    for round in 0..150 {
+        let mut client = match round % 3 {
+            0 => Client::dial(house.mqtt_addr(), Version::V4).await,
+            1 => house.client("noisy").connect_v4().await,
+            _ => house.client("noisy").connect_v5().await,
+        };
+        let mut bytes = Vec::new();
+        for _ in 0..20 {
+            // Whole packets, so that what is inside them is looked at.
+            let length = noise.below(100);
+            bytes.extend([noise.below(256) as u8, length as u8]);
+            bytes.extend((0..length).map(|_| if noise.below(4) == 0 { noise.below(256) as u8 } else { 0 }));
+        }
+        client.send_bytes(&bytes).await;
+        client.close().await;
+    }
+    neighbour.say("quiet", "still here").await;
+    assert_eq!(neighbour.hears().await.1, "still here");
+}
+
+/// The same noise in each run.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ends_with_its_connection_and_says_so() {
+    let house = House::start().await;
+    let mut client = house.client("client").persistent().connect_v4().await;
+    client.subscribe("a", AtLeastOnce).await;
+    client.disconnect().await;
+    house.somebody("publisher").await.say("a", "x").await;
+
+    let mut again = house.client("client").persistent().connect_v5().await;
+
+    assert!(!again.connack.session_present);
+    assert!(again.connack.properties.iter().any(|property| *property == Property::SessionExpiry(0)));
+    again.hears_nothing().await;
+}
