@@ -1,0 +1,119 @@
+//! Relay connections over the journal.
+//!
+//! Edges come newest first: `first` and `after` lead to older entries, `last` and `before` to newer ones.
+
+use async_graphql::connection::{Connection, Edge};
+
+use super::problem::Problem;
+use crate::model::{Page, Seq};
+
+/// Entries on a page, unless the client says how many.
+pub const PAGE: usize = 100;
+/// And at most.
+const MAX_PAGE: usize = 1_000;
+
+/// Which part of the journal a page shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// As the store wants it: entries after this place, oldest first.
+    pub after: Option<Seq>,
+    /// Entries before this place, newest first.
+    pub before: Option<Seq>,
+    pub limit: u32,
+}
+
+impl Window {
+    /// As a client asks for it. A cursor is the seq of its entry.
+    pub fn new(
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Window, Problem> {
+        match (last, before) {
+            (None, None) => {
+                let limit = limit("first", first.unwrap_or(PAGE as i32))?;
+                Ok(Window { after: None, before: after.as_deref().map(place).transpose()?, limit })
+            }
+            (Some(last), before) if first.is_none() && after.is_none() => {
+                let newer_than = before.as_deref().map(place).transpose()?.unwrap_or(Seq::ZERO);
+                Ok(Window { after: Some(newer_than), before: None, limit: limit("last", last)? })
+            }
+            _ => Err(Problem::invalid("`first` goes with `after`, `last` goes with `before`")),
+        }
+    }
+
+    /// The connection that a page of the store makes.
+    pub fn connection<T: async_graphql::OutputType>(
+        self,
+        page: Page<T>,
+        seq: fn(&T) -> Seq,
+    ) -> Connection<i64, T> {
+        let more = page.next.is_some();
+        let edge = |item| Edge::new(seq(&item).0, item);
+        let mut connection = match self.after {
+            // Before a cursor there is at least the entry of the cursor, on its older side.
+            Some(newer_than) => Connection::new(more, newer_than > Seq::ZERO),
+            None => Connection::new(self.before.is_some(), more),
+        };
+        match self.after {
+            Some(_) => connection.edges.extend(page.items.into_iter().rev().map(edge)),
+            None => connection.edges.extend(page.items.into_iter().map(edge)),
+        }
+        connection
+    }
+}
+
+/// What a connection counts: each field of each entry that it may show.
+pub fn complexity(first: Option<i32>, last: Option<i32>, fields: usize) -> usize {
+    let entries = last.or(first).and_then(|entries| usize::try_from(entries).ok()).unwrap_or(PAGE);
+    1 + entries.saturating_mul(fields)
+}
+
+fn limit(name: &str, asked: i32) -> Result<u32, Problem> {
+    match u32::try_from(asked) {
+        Ok(limit) if (1..=MAX_PAGE as u32).contains(&limit) => Ok(limit),
+        _ => Err(Problem::invalid(format!("`{name}` is 1 to {MAX_PAGE}, not {asked}"))),
+    }
+}
+
+fn place(cursor: &str) -> Result<Seq, Problem> {
+    match cursor.parse() {
+        Ok(seq) if seq > 0 => Ok(Seq(seq)),
+        _ => Err(Problem::invalid(format!("{cursor:?} is no cursor of a page"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(seq: &str) -> Option<String> {
+        Some(seq.to_owned())
+    }
+
+    #[test]
+    fn forward_is_towards_older_entries() {
+        let window = Window::new(Some(5), cursor("40"), None, None).unwrap();
+        assert_eq!(window, Window { after: None, before: Some(Seq(40)), limit: 5 });
+        let window = Window::new(None, None, None, None).unwrap();
+        assert_eq!(window, Window { after: None, before: None, limit: 100 });
+    }
+
+    #[test]
+    fn backward_is_towards_newer_entries() {
+        let window = Window::new(None, None, Some(5), cursor("40")).unwrap();
+        assert_eq!(window, Window { after: Some(Seq(40)), before: None, limit: 5 });
+        let window = Window::new(None, None, Some(5), None).unwrap();
+        assert_eq!(window, Window { after: Some(Seq::ZERO), before: None, limit: 5 });
+    }
+
+    #[test]
+    fn what_makes_no_page_is_refused() {
+        assert!(Window::new(Some(0), None, None, None).is_err());
+        assert!(Window::new(Some(1_001), None, None, None).is_err());
+        assert!(Window::new(Some(1), None, Some(1), None).is_err());
+        assert!(Window::new(Some(1), None, None, cursor("4")).is_err());
+        assert!(Window::new(None, cursor("x"), None, None).is_err());
+    }
+}
