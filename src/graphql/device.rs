@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Object, connection::Connection};
+use async_graphql::{Context, Object};
 
 use super::{
     app,
     limits::count_page,
-    paging::{self, Window},
+    paging::{self, Connection, Window},
     problem::Problem,
 };
 use crate::{
@@ -59,7 +59,7 @@ impl DeviceNode {
         #[graphql(desc = "Only what is older than this cursor.")] after: Option<String>,
         #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
-    ) -> Result<Connection<i64, Reading>, Problem> {
+    ) -> Result<Connection<Reading>, Problem> {
         let window = Window::new(first, after, last, before)?;
         count_page(context)?;
         let store = &app(context).store;
@@ -78,7 +78,7 @@ impl DeviceNode {
         #[graphql(desc = "Only what is older than this cursor.")] after: Option<String>,
         #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
-    ) -> Result<Connection<i64, PresenceChange>, Problem> {
+    ) -> Result<Connection<PresenceChange>, Problem> {
         let window = Window::new(first, after, last, before)?;
         count_page(context)?;
         let store = &app(context).store;

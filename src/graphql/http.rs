@@ -2,7 +2,7 @@
 //!
 //! Only `application/json` is taken, so that no page of another origin can command a device with a plain form.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use async_graphql::{Request, Response as Answer, ServerError, parser::types::OperationType};
 use axum::{
@@ -18,14 +18,15 @@ use axum::{
     routing::get,
 };
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Schema,
     mutation::Peer,
     problem::{coded, refused},
-    websocket,
+    schema, websocket,
 };
+use crate::app::App;
 
 /// One operation with its variables, in bytes: many times the longest that people write.
 const MAX_REQUEST: usize = 256 * 1024;
@@ -43,20 +44,18 @@ const CONSOLE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; scr
 #[derive(Clone)]
 struct Door {
     schema: Schema,
-    closing: CancellationToken,
-    /// Sockets outlive the requests that opened them: they are closed when the last router is gone.
-    _open: Arc<DropGuard>,
+    /// Sockets outlive the server that opened them.
+    stopping: CancellationToken,
 }
 
 type From = Option<Extension<ConnectInfo<SocketAddr>>>;
 
-pub fn router(schema: Schema) -> Router {
-    let closing = CancellationToken::new();
-    let open = Arc::new(closing.clone().drop_guard());
+pub fn router(app: App) -> Router {
+    let stopping = app.stopping.clone();
     Router::new()
         .route("/graphql", get(look).post(operate))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
-        .with_state(Door { schema, closing, _open: open })
+        .with_state(Door { schema: schema(app), stopping })
 }
 
 /// Queries, mutations.
@@ -119,18 +118,18 @@ fn open(door: Door, upgrade: WebSocketUpgrade, peer: Peer) -> Response {
     if upgrade.selected_protocol().is_none() {
         return refusal(StatusCode::BAD_REQUEST, &format!("the subprotocol is {}", websocket::PROTOCOL));
     }
-    let Door { schema, closing, _open } = door;
+    let Door { schema, stopping } = door;
     upgrade.on_upgrade(move |socket| async move {
         tokio::select! {
-            () = websocket::serve(socket, schema, peer, closing.clone()) => {}
-            // Whoever is told and does not read is not waited for.
-            () = gone(closing) => {}
+            () = websocket::serve(socket, schema, peer, stopping.clone()) => {}
+            // A client that does not take what it is sent is not waited for.
+            () = stopped(stopping) => {}
         }
     })
 }
 
-async fn gone(closing: CancellationToken) {
-    closing.cancelled().await;
+async fn stopped(stopping: CancellationToken) {
+    stopping.cancelled().await;
     tokio::time::sleep(websocket::GOODBYE_WITHIN).await;
 }
 

@@ -12,9 +12,9 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct Peer(pub Option<String>);
 
-/// What can be commanded. A command goes out once, is kept for nobody, and is never sent again.
 pub struct Mutation;
 
+/// What can be commanded. A command goes out once, is kept for nobody, and is never sent again.
 #[Object]
 impl Mutation {
     /// Tells a device to play, whatever its peer measures.

@@ -2,10 +2,13 @@
 //!
 //! Edges come newest first: `first` and `after` lead to older entries, `last` and `before` to newer ones.
 
-use async_graphql::connection::{Connection, Edge};
+use async_graphql::{
+    Object, OutputType,
+    connection::{Edge, EmptyFields, PageInfo},
+};
 
 use super::problem::Problem;
-use crate::model::{Page, Seq};
+use crate::model::{Page, PresenceChange, Reading, Seq};
 
 /// Entries on a page, unless the client says how many.
 pub const PAGE: usize = 100;
@@ -44,23 +47,52 @@ impl Window {
     }
 
     /// The connection that a page of the store makes.
-    pub fn connection<T: async_graphql::OutputType>(
-        self,
-        page: Page<T>,
-        seq: fn(&T) -> Seq,
-    ) -> Connection<i64, T> {
+    pub fn connection<T: OutputType>(self, page: Page<T>, seq: fn(&T) -> Seq) -> Connection<T> {
         let more = page.next.is_some();
-        let edge = |item| Edge::new(seq(&item).0, item);
-        let mut connection = match self.after {
-            // Before a cursor there is at least the entry of the cursor, on its older side.
-            Some(newer_than) => Connection::new(more, newer_than > Seq::ZERO),
-            None => Connection::new(self.before.is_some(), more),
+        let mut edges: Vec<_> = page.items.into_iter().map(|entry| Edge::new(seq(&entry).0, entry)).collect();
+        let (newer, older) = match self.after {
+            Some(after) => {
+                edges.reverse();
+                // Older than what is after a cursor is at least the entry of the cursor.
+                (more, after > Seq::ZERO)
+            }
+            None => (self.before.is_some(), more),
         };
-        match self.after {
-            Some(_) => connection.edges.extend(page.items.into_iter().rev().map(edge)),
-            None => connection.edges.extend(page.items.into_iter().map(edge)),
+        Connection { edges, newer, older }
+    }
+}
+
+/// Part of the journal.
+pub struct Connection<T: OutputType> {
+    edges: Vec<Edge<i64, T, EmptyFields>>,
+    newer: bool,
+    older: bool,
+}
+
+/// Part of what the journal says about a device, newest first.
+#[Object(
+    concrete(name = "ReadingConnection", params(Reading)),
+    concrete(name = "PresenceChangeConnection", params(PresenceChange))
+)]
+impl<T: OutputType> Connection<T> {
+    /// The entries with their cursors.
+    async fn edges(&self) -> &[Edge<i64, T, EmptyFields>] {
+        &self.edges
+    }
+
+    /// The entries alone.
+    async fn nodes(&self) -> Vec<&T> {
+        self.edges.iter().map(|edge| &edge.node).collect()
+    }
+
+    /// Where the page stands: the next one is older, the previous one newer.
+    async fn page_info(&self) -> PageInfo {
+        PageInfo {
+            has_previous_page: self.newer,
+            has_next_page: self.older,
+            start_cursor: self.edges.first().map(|edge| edge.cursor.to_string()),
+            end_cursor: self.edges.last().map(|edge| edge.cursor.to_string()),
         }
-        connection
     }
 }
 

@@ -4,9 +4,9 @@ use async_graphql::{Context, Object};
 
 use super::{app, device::DeviceNode, limits::DEVICES};
 
-/// What can be asked.
 pub struct Query;
 
+/// What can be asked.
 #[Object]
 impl Query {
     /// Every device that ever spoke, and the pair; by name.

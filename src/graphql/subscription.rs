@@ -17,10 +17,10 @@ use crate::{
     model::{Event, PresenceChange, Reading, Seq, Timestamp},
 };
 
-/// What happens, as it happens. A subscription that says `after` resumes without hole or duplicate; one that is
-/// read slowly is caught up from the database and loses nothing.
 pub struct Subscription;
 
+/// What happens, as it happens. A subscription that says `after` resumes without hole or duplicate; one that is
+/// read slowly is caught up from the database and loses nothing.
 #[Subscription]
 impl Subscription {
     /// Readings as they arrive.

@@ -37,7 +37,7 @@ pub const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 const MAX_OPERATIONS: usize = 64;
 
 /// Serves a socket until one side closes it.
-pub async fn serve(socket: WebSocket, schema: Schema, peer: Peer, closing: CancellationToken) {
+pub async fn serve(socket: WebSocket, schema: Schema, peer: Peer, stopping: CancellationToken) {
     let (mut sink, mut frames) = socket.split();
     let mut client = Client { schema, peer, introduced: false, operations: StreamMap::new() };
     let introduced_by = Instant::now() + INIT_WITHIN;
@@ -64,7 +64,7 @@ pub async fn serve(socket: WebSocket, schema: Schema, peer: Peer, closing: Cance
             () = sleep_until(introduced_by), if !client.introduced => {
                 Step::Close(4408, "Connection initialisation timeout".to_owned())
             }
-            () = closing.cancelled() => Step::Close(1001, "the gateway stops".to_owned()),
+            () = stopping.cancelled() => Step::Close(1001, "the gateway stops".to_owned()),
         };
         let frame = match step {
             Step::Listen => continue,
