@@ -30,7 +30,8 @@ pub const MAX_COMPLEXITY: usize = 50_000;
 pub const MAX_DIRECTIVES: usize = 4;
 /// Selections, with every fragment spread out. The whole schema is read with some 300.
 const MAX_SELECTIONS: usize = 2_000;
-/// Pages of the journal: each is a statement, and `devices { readings }` asks for one a device.
+/// Lists of devices, and pages of the journal: each of these is a statement, and `devices { readings }` asks for
+/// one a device.
 const MAX_PAGES: usize = 64;
 
 /// How many devices an operation that asks for all of them is taken to ask for.

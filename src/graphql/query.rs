@@ -2,7 +2,12 @@
 
 use async_graphql::{Context, Object};
 
-use super::{app, device::DeviceNode, limits::DEVICES};
+use super::{
+    app,
+    device::DeviceNode,
+    limits::{DEVICES, count_page},
+    problem::Problem,
+};
 
 pub struct Query;
 
@@ -11,8 +16,9 @@ pub struct Query;
 impl Query {
     /// Every device that ever spoke, and the pair; by name.
     #[graphql(complexity = "DEVICES * child_complexity")]
-    async fn devices(&self, context: &Context<'_>) -> Vec<DeviceNode> {
-        app(context).devices.list().into_iter().map(DeviceNode).collect()
+    async fn devices(&self, context: &Context<'_>) -> Result<Vec<DeviceNode>, Problem> {
+        count_page(context)?;
+        Ok(app(context).devices.list().into_iter().map(DeviceNode).collect())
     }
 
     /// One device. Null when it never spoke.
