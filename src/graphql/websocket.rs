@@ -5,9 +5,12 @@
 //! of a socket have their turn, however much one of them has to say.
 
 use async_graphql::{Request, Response, ServerError, http::ClientMessage};
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::{
+    body::Bytes,
+    extract::ws::{CloseFrame, Message, WebSocket},
+};
 use futures_util::{
-    SinkExt, StreamExt,
+    FutureExt, SinkExt, StreamExt,
     stream::{self, BoxStream, SplitSink},
 };
 use serde::Serialize;
@@ -59,7 +62,7 @@ pub async fn serve(socket: WebSocket, schema: Schema, peer: Peer, stopping: Canc
                     return;
                 }
                 unanswered += 1;
-                Step::Ping
+                Step::Say(Message::Ping(Bytes::new()))
             }
             () = sleep_until(introduced_by), if !client.introduced => {
                 Step::Close(4408, "Connection initialisation timeout".to_owned())
@@ -68,8 +71,7 @@ pub async fn serve(socket: WebSocket, schema: Schema, peer: Peer, stopping: Canc
         };
         let frame = match step {
             Step::Listen => continue,
-            Step::Say(message) => message.frame(),
-            Step::Ping => Message::Ping(Default::default()),
+            Step::Say(frame) => frame,
             Step::Close(code, reason) => return close(&mut sink, code, reason).await,
         };
         if !matches!(timeout(SENT_WITHIN, sink.send(frame)).await, Ok(Ok(()))) {
@@ -87,16 +89,9 @@ async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: Stri
 /// What follows from what was heard.
 enum Step {
     Listen,
-    Say(ServerMessage),
-    Ping,
+    Say(Message),
     /// With a code of the protocol.
     Close(u16, String),
-}
-
-/// What an operation has to say.
-enum Said {
-    Item(Response),
-    End,
 }
 
 /// The messages of the protocol.
@@ -132,7 +127,8 @@ struct Client {
     schema: Schema,
     peer: Peer,
     introduced: bool,
-    operations: StreamMap<String, BoxStream<'static, Said>>,
+    /// What they have to say; at last, that they are complete.
+    operations: StreamMap<String, BoxStream<'static, Option<Response>>>,
 }
 
 impl Client {
@@ -149,9 +145,9 @@ impl Client {
             }
             Ok(ClientMessage::ConnectionInit { .. }) => {
                 self.introduced = true;
-                Step::Say(ServerMessage::ConnectionAck)
+                Step::Say(ServerMessage::ConnectionAck.frame())
             }
-            Ok(ClientMessage::Ping { payload }) => Step::Say(ServerMessage::Pong { payload }),
+            Ok(ClientMessage::Ping { payload }) => Step::Say(ServerMessage::Pong { payload }.frame()),
             Ok(ClientMessage::Pong { .. }) => Step::Listen,
             Ok(ClientMessage::Start { id, payload }) => self.start(id, payload),
             Ok(ClientMessage::Stop { id }) => {
@@ -173,25 +169,28 @@ impl Client {
         if self.operations.len() == MAX_OPERATIONS {
             let why = format!("one socket carries at most {MAX_OPERATIONS} operations at a time");
             let refusal = coded(Response::from_errors(vec![ServerError::new(why, None)]));
-            return Step::Say(ServerMessage::Error { id, payload: refusal.errors });
+            return Step::Say(ServerMessage::Error { id, payload: refusal.errors }.frame());
         }
-        let items = self.schema.execute_stream(request.data(self.peer.clone())).map(Said::Item);
-        let said = items.chain(stream::once(std::future::ready(Said::End)));
-        self.operations.insert(id, said.boxed());
-        Step::Listen
+        let items = self.schema.execute_stream(request.data(self.peer.clone())).map(Some);
+        let mut said = items.chain(stream::once(std::future::ready(None))).boxed();
+        // It begins now: what the client does after it has asked, it will see.
+        let first = said.next().now_or_never().flatten();
+        self.operations.insert(id.clone(), said);
+        first.map_or(Step::Listen, |first| Step::Say(self.tell(id, first)))
     }
 
-    fn tell(&mut self, id: String, said: Said) -> ServerMessage {
-        match said {
-            Said::Item(response) if refused(&response) => {
+    fn tell(&mut self, id: String, said: Option<Response>) -> Message {
+        let message = match said {
+            Some(response) if refused(&response) => {
                 self.operations.remove(&id);
                 ServerMessage::Error { id, payload: response.errors }
             }
-            Said::Item(payload) => ServerMessage::Next { id, payload },
-            Said::End => {
+            Some(payload) => ServerMessage::Next { id, payload },
+            None => {
                 self.operations.remove(&id);
                 ServerMessage::Complete { id }
             }
-        }
+        };
+        message.frame()
     }
 }

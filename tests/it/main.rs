@@ -11,6 +11,7 @@ mod harness;
 mod documents;
 mod durability;
 mod floors;
+mod graphql;
 mod mqtt;
 mod presence_rules;
 mod setup;
