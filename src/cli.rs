@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Flags},
     error::Error,
     gateway::Gateway,
-    logging, rest,
+    graphql, logging, rest,
     simulator::SimulateArgs,
 };
 
@@ -52,6 +52,8 @@ enum Command {
 enum Interface {
     /// REST, as OpenAPI in JSON
     Openapi,
+    /// GraphQL, in its own language
+    Graphql,
 }
 
 const HINTS: &str = "\
@@ -123,6 +125,7 @@ impl Interface {
     fn contract(self) -> String {
         match self {
             Interface::Openapi => rest::contract(),
+            Interface::Graphql => graphql::sdl(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Enum, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Hazard {
+    /// As far as the gateway knows.
     None,
     /// The peer is connected but sends no readings.
     PeerStale,
@@ -32,9 +33,13 @@ pub enum Hazard {
 pub struct CrossLink {
     /// Up to which place in the journal this is true: the `after` of a stream that goes on from here.
     pub seq: Seq,
+    /// When it became so, or was asked for.
     pub at: Timestamp,
+    /// Who follows.
     pub device: String,
+    /// Whom it follows.
     pub peer: String,
+    /// Whether it follows, or a command overrides it.
     pub mode: Mode,
     /// The last reading of the peer.
     pub peer_reading: Option<Reading>,
@@ -42,6 +47,7 @@ pub struct CrossLink {
     pub peer_reading_age_ms: Option<i64>,
     /// Whether the device plays by the firmware's rule. Absent when its mode is unknown.
     pub expected_playing: Option<bool>,
+    /// What may go wrong between the two.
     pub hazard: Hazard,
 }
 
@@ -74,6 +80,8 @@ impl CrossLink {
 
 /// How a device stands to its peer now. None for a device that has no peer.
 pub fn now(devices: &Devices, device: &str) -> Option<CrossLink> {
+    devices.pair().peer(device)?;
+    // Of ten thousand devices two have a peer: the others are not worth a copy of them all.
     devices.pair().peer(device)?;
     at(&devices.state(), devices.pair(), device, Timestamp::now())
 }

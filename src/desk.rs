@@ -17,7 +17,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    address::{Address, is_name},
+    address::Address,
     broker::{Broker, Intake, Message, QoS},
     devices::Devices,
     error::Error,
@@ -113,7 +113,7 @@ impl Desk {
         origin: Origin,
         wait: Wait,
     ) -> Result<CommandRecord, Error> {
-        if !is_name(device) || self.0.devices.get(device).is_err() {
+        if !self.0.devices.knows(device) {
             return Err(Error::NotFound { what: "device", name: device.to_owned() });
         }
         let _reserved = match &origin.idempotency_key {

@@ -14,9 +14,14 @@ use utoipa::ToSchema;
 
 use crate::{
     error::Error,
-    model::{Action, CommandRecord, CommandState, Event, Pair, Presence, Reading, Seq, SessionId, Status},
+    model::{
+        Action, CommandRecord, CommandState, Cursor, Event, Pair, Presence, Reading, Seq, SessionId, Status,
+    },
     store::Store,
 };
+
+/// Devices that are known to a gateway which has never heard them, whoever the pair is: scripts rely on it.
+const ALWAYS_KNOWN: [&str; 2] = ["raspberry", "esp32"];
 
 /// A device as it is known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,6 +94,11 @@ impl Devices {
         &self.0.pair
     }
 
+    /// Whether a device can be commanded: it has spoken, or is one of those that always could be.
+    pub fn knows(&self, name: &str) -> bool {
+        ALWAYS_KNOWN.contains(&name) || self.read().devices.contains_key(name)
+    }
+
     /// All of them as one, at one place in the journal.
     pub fn state(&self) -> State {
         self.read().clone()
@@ -118,7 +128,7 @@ impl State {
             device.latest = facts.reading;
             if let Some(record) = &facts.command {
                 // Who spoke for the device when the command was sent decides whether it still holds.
-                let before = store.presence(&facts.name, None, Some(record.id), 1).await?;
+                let before = store.presence(&facts.name, Some(Cursor::Before(record.id)), 1).await?;
                 let session = before.items.first().and_then(|change| change.presence.session);
                 let published = CommandRecord { seq: record.id, ..record.clone() };
                 device.control.command(&published, session);

@@ -48,7 +48,7 @@ impl Gateway {
         let config = Arc::new(config);
         let (store, journal) = store::open(&config.database, config.durability).await?;
         let (intake, inputs) = broker::intake();
-        let broker = Broker::open(config.pair.clone(), store.retained().await?, intake.clone())?;
+        let broker = Broker::open(&config, store.retained().await?, intake.clone())?;
         let hub = Hub::new(store.clone(), journal.head());
         let devices = Devices::restored(&store, config.pair.clone()).await?;
         let health = Health::default();

@@ -31,7 +31,7 @@ use crate::{
     broker::cannot_listen,
     config::Config,
     error::Error,
-    origin, pages,
+    graphql, origin, pages,
     rest::{
         self,
         problem::{self, Problem},
@@ -87,7 +87,8 @@ async fn drained(stopping: CancellationToken) {
 fn router(app: App) -> Router {
     let config = app.config.clone();
     let mqtt = Router::new().route("/mqtt", get(mqtt)).with_state(app.clone());
-    dressed(rest::router(app).merge(pages::router()).merge(mqtt), &config)
+    let surfaces = rest::router(app.clone()).merge(graphql::router(app)).merge(pages::router()).merge(mqtt);
+    dressed(surfaces, &config)
 }
 
 /// What holds for every route. A request goes through the layers from the last to the first.

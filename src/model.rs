@@ -2,7 +2,7 @@
 //!
 //! The same types go out by REST and GraphQL, so each is written once.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use async_graphql::{Enum, InputValueError, InputValueResult, Scalar, ScalarType, SimpleObject, Value};
 use bytes::Bytes;
@@ -162,9 +162,11 @@ impl ToSchema for SessionId {}
 #[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
 #[graphql(complex)]
 pub struct Reading {
+    /// Its place in the journal.
     pub seq: Seq,
     /// When it arrived.
     pub at: Timestamp,
+    /// Who measured.
     pub device: String,
     /// In `unit`, degrees Celsius unless the device says otherwise.
     pub temperature: f64,
@@ -174,6 +176,7 @@ pub struct Reading {
     pub threshold: f64,
     /// As the device says it, else whether `temperature` has reached `threshold`.
     pub over_threshold: bool,
+    /// Of the temperatures, if the device says one.
     pub unit: Option<String>,
     /// The payload byte for byte, as on the wire.
     #[graphql(skip)]
@@ -234,6 +237,7 @@ pub enum Status {
     Online,
     /// The session lives, but no valid reading has come for three of its periods.
     Stale,
+    /// No session speaks for it.
     Offline,
     /// The gateway has started and the device has not spoken yet.
     #[default]
@@ -298,22 +302,28 @@ impl PresenceReason {
 /// The presence of a device, and how it came to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, SimpleObject, ToSchema)]
 pub struct Presence {
+    /// Whether the device is there.
     pub status: Status,
     /// When this status began.
     pub since: Option<Timestamp>,
+    /// How the gateway knows. Absent when it does not.
     pub reason: Option<PresenceReason>,
     /// When the device was last heard.
     pub last_message_at: Option<Timestamp>,
     /// The MQTT client that speaks, or spoke last, for the device.
     pub client_id: Option<String>,
+    /// The connection on which it speaks, or spoke last.
     pub session: Option<SessionId>,
 }
 
 /// A change in the presence of a device.
 #[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
 pub struct PresenceChange {
+    /// Its place in the journal.
     pub seq: Seq,
+    /// When it happened.
     pub at: Timestamp,
+    /// Whose presence changed.
     pub device: String,
     #[graphql(flatten)]
     #[serde(flatten)]
@@ -416,6 +426,7 @@ impl Action {
 pub enum CommandState {
     /// It is in the command log and not yet published.
     Accepted,
+    /// Its message is out.
     Published,
     /// It was published; the device has no way to answer it. Final.
     Unconfirmable,
@@ -429,6 +440,7 @@ pub enum CommandState {
 pub enum Delivery {
     /// No connected client was subscribed to the topic.
     NoSubscriber,
+    /// It went to every subscriber; none has acknowledged it.
     Sent,
     /// A subscriber acknowledged the message.
     Acknowledged,
@@ -438,7 +450,9 @@ pub enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Surface {
+    /// By REST, or by the routes of the original server.
     Rest,
+    /// By GraphQL.
     #[graphql(name = "GRAPHQL")]
     #[serde(rename = "GRAPHQL")]
     GraphQl,
@@ -457,19 +471,25 @@ pub struct CommandRecord {
     pub accepted_at: Timestamp,
     /// When its newest state began.
     pub at: Timestamp,
+    /// Whom it is for.
     pub device: String,
     /// What the device makes of the payload.
     pub action: Action,
+    /// Where its message goes.
     pub topic: String,
     /// As on the wire.
     pub payload: String,
+    /// How far it has come.
     pub state: CommandState,
+    /// What became of its message. Absent before it is published.
     pub delivery: Option<Delivery>,
+    /// Where it came in.
     pub surface: Surface,
     /// The MQTT client that published it, when it came by MQTT.
     pub client_id: Option<String>,
     /// The address that it came from.
     pub address: Option<String>,
+    /// The key under which the same command again is this record.
     pub idempotency_key: Option<String>,
 }
 
@@ -578,13 +598,63 @@ pub struct Retained {
     pub at: Timestamp,
 }
 
-/// Some of many. `next` is where the following page goes on: its `after`, or its `before` where pages go from
-/// new to old.
+/// Some of many. `next` is the `after` of the following page, and absent when there is nothing more yet.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    pub next: Option<Seq>,
+    pub next: Option<Cursor>,
 }
+
+/// Where a page goes on: after a seq towards what is newer, or before one towards what is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    After(Seq),
+    Before(Seq),
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cursor::After(seq) => write!(f, "{seq}"),
+            Cursor::Before(seq) => write!(f, "before-{seq}"),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cursor, String> {
+        let (cursor, seq): (fn(Seq) -> Cursor, _) = match text.strip_prefix("before-") {
+            Some(seq) => (Cursor::Before, seq),
+            None => (Cursor::After, text),
+        };
+        match seq.parse() {
+            Ok(seq) if seq >= 0 => Ok(cursor(Seq(seq))),
+            _ => Err(format!("{text:?} is neither a seq nor the next of a page")),
+        }
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cursor, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl PartialSchema for Cursor {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+impl ToSchema for Cursor {}
 
 /// Who follows whom: by default the raspberry and the esp32.
 #[derive(Clone, Debug, PartialEq, Eq)]

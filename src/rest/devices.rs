@@ -12,7 +12,7 @@ use crate::{
     app::App,
     crosslink::{self, CrossLink},
     devices::{self, Mode},
-    model::{Page, Presence, PresenceChange, Reading, Seq},
+    model::{Cursor, Page, Presence, PresenceChange, Reading},
 };
 
 /// Items of a page when nobody says how many.
@@ -49,13 +49,10 @@ impl Device {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Part {
-    /// Only what comes after this seq, oldest first. `next` of such a page is the `after` of the following one.
-    #[param(value_type = Option<i64>, minimum = 0)]
-    after: Option<Place>,
-    /// Only what comes before this seq. Without `after` a page goes from new to old, and its `next` is the
-    /// `before` of the following one.
-    #[param(value_type = Option<i64>, minimum = 0)]
-    before: Option<Place>,
+    /// A seq: what comes after it, oldest first. Or the `next` of a page: what follows on it. Without it a
+    /// page begins with the newest.
+    #[param(value_type = Option<String>, example = "4711")]
+    after: Option<Cursor>,
     /// How many items at most.
     #[serde(default)]
     #[param(value_type = u32, required = false, default = 100, minimum = 1, maximum = 1000)]
@@ -89,7 +86,7 @@ pub async fn readings(
     Query(part): Query<Part>,
 ) -> Result<Json<Page<Reading>>, Problem> {
     let device = app.devices.get(&device)?;
-    Ok(Json(app.store.readings(&device.name, part.after(), part.before(), part.limit.0).await?))
+    Ok(Json(app.store.readings(&device.name, part.after, part.limit.0).await?))
 }
 
 /// How the presence of a device went: newest first, or oldest first after a place.
@@ -102,30 +99,7 @@ pub async fn presence(
     Query(part): Query<Part>,
 ) -> Result<Json<Page<PresenceChange>>, Problem> {
     let device = app.devices.get(&device)?;
-    Ok(Json(app.store.presence(&device.name, part.after(), part.before(), part.limit.0).await?))
-}
-
-impl Part {
-    fn after(&self) -> Option<Seq> {
-        self.after.map(|place| place.0)
-    }
-
-    fn before(&self) -> Option<Seq> {
-        self.before.map(|place| place.0)
-    }
-}
-
-/// A place in the journal, as a client names it.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "i64")]
-struct Place(Seq);
-
-impl TryFrom<i64> for Place {
-    type Error = &'static str;
-
-    fn try_from(seq: i64) -> Result<Place, Self::Error> {
-        if seq < 0 { Err("a seq is not negative") } else { Ok(Place(Seq(seq))) }
-    }
+    Ok(Json(app.store.presence(&device.name, part.after, part.limit.0).await?))
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

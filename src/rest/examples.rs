@@ -7,8 +7,8 @@ use crate::{
     crosslink::{CrossLink, Hazard},
     devices::Mode,
     model::{
-        Action, CommandRecord, CommandState, Delivery, Page, Presence, PresenceChange, PresenceReason,
-        Reading, Seq, SessionId, Status, Surface, Timestamp,
+        Action, CommandRecord, CommandState, Cursor, Delivery, Page, Presence, PresenceChange,
+        PresenceReason, Reading, Seq, SessionId, Status, Surface, Timestamp,
     },
 };
 
@@ -40,7 +40,7 @@ pub fn device() -> Device {
 }
 
 pub fn readings() -> Page<Reading> {
-    Page { items: vec![reading("esp32", 4710, 21.5)], next: Some(Seq(4710)) }
+    Page { items: vec![reading("esp32", 4710, 21.5)], next: Some(Cursor::Before(Seq(4710))) }
 }
 
 pub fn presence() -> Page<PresenceChange> {

@@ -20,8 +20,6 @@ use crate::{
     model::{Action, CommandRecord},
 };
 
-/// These devices are known even to a gateway that has never heard them.
-const ALWAYS_KNOWN: [&str; 2] = ["raspberry", "esp32"];
 /// First levels that belong to others.
 const RESERVED: [&str; 4] = ["api", "graphql", "mqtt", "assets"];
 
@@ -51,7 +49,7 @@ pub async fn send(
 }
 
 async fn order(app: &App, peer: SocketAddr, action: &str, device: &str) -> Result<CommandRecord, Refusal> {
-    if !ALWAYS_KNOWN.contains(&device) && app.devices.get(device).is_err() {
+    if !app.devices.knows(device) {
         return Err(Refusal::UnknownDevice);
     }
     let action = Action::named(action).ok_or(Refusal::UnknownAction)?;

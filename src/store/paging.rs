@@ -7,30 +7,30 @@ use sea_orm::{
     sea_query::{Expr, SelectStatement},
 };
 
-use crate::model::{Page, Seq};
+use crate::model::{Cursor, Page, Seq};
 
-/// One page of what lies between two places, both of them exclusive.
-///
-/// Newest first, and the next page continues with its `next` as `before`; or, when `after` is given, oldest
-/// first, and the next page continues with `next` as `after`. `next` is the place of the last item, and
-/// absent when nothing more is there yet.
+/// One page of what the journal holds: from its newest entry backwards, or on from a cursor.
 #[derive(Clone, Copy)]
 pub(super) struct Paging {
-    pub(super) after: Option<Seq>,
-    pub(super) before: Option<Seq>,
+    pub(super) from: Option<Cursor>,
     pub(super) limit: u32,
 }
 
 impl Paging {
     /// Narrows a query on the journal to the page, and one more to know whether another page follows.
     pub(super) fn narrow(self, query: &mut SelectStatement) {
-        if let Some(after) = self.after {
-            query.and_where(journal::Column::Seq.gt(after.0));
-        }
-        if let Some(before) = self.before {
-            query.and_where(journal::Column::Seq.lt(before.0));
-        }
-        let order = if self.after.is_some() { Order::Asc } else { Order::Desc };
+        let seq = journal::Column::Seq;
+        let order = match self.from {
+            Some(Cursor::After(after)) => {
+                query.and_where(seq.gt(after.0));
+                Order::Asc
+            }
+            Some(Cursor::Before(before)) => {
+                query.and_where(seq.lt(before.0));
+                Order::Desc
+            }
+            None => Order::Desc,
+        };
         query
             .order_by_expr(Expr::col(journal::Column::Seq.as_column_ref()), order)
             .limit(u64::from(self.limit) + 1);
@@ -41,7 +41,11 @@ impl Paging {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = if more { found.last().map(seq) } else { None };
+        let cursor = match self.from {
+            Some(Cursor::After(_)) => Cursor::After,
+            Some(Cursor::Before(_)) | None => Cursor::Before,
+        };
+        let next = found.last().filter(|_| more).map(|last| cursor(seq(last)));
         Page { items: found, next }
     }
 }

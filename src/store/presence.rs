@@ -3,20 +3,18 @@
 use super::{Store, events::Entry, paging::Paging, words::kind};
 use crate::{
     error::Error,
-    model::{Page, PresenceChange, Seq},
+    model::{Cursor, Page, PresenceChange},
 };
 
 impl Store {
-    /// A device's presence changes, newest first; oldest first when `after` is given. Both bounds are
-    /// exclusive, and `next` is as in [`Store::readings`].
+    /// A device's presence changes, newest first; on from a cursor.
     pub async fn presence(
         &self,
         device: &str,
-        after: Option<Seq>,
-        before: Option<Seq>,
+        from: Option<Cursor>,
         limit: u32,
     ) -> Result<Page<PresenceChange>, Error> {
-        let paging = Paging { after, before, limit };
+        let paging = Paging { from, limit };
         let entries = self.entries_of(device, kind::PRESENCE, paging).await?;
         let changes = entries.into_iter().map(Entry::presence).collect::<Result<_, _>>()?;
         Ok(paging.page(changes, |change| change.seq))

@@ -14,22 +14,18 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{Page, Reading, Seq},
+    model::{Cursor, Page, Reading},
 };
 
 impl Store {
-    /// A device's readings, newest first; oldest first when `after` is given. Both bounds are exclusive.
-    ///
-    /// `next` is the `before`, or with `after` the `after`, of the following page, and absent when there is
-    /// nothing more yet.
+    /// A device's readings, newest first; on from a cursor.
     pub async fn readings(
         &self,
         device: &str,
-        after: Option<Seq>,
-        before: Option<Seq>,
+        from: Option<Cursor>,
         limit: u32,
     ) -> Result<Page<Reading>, Error> {
-        let paging = Paging { after, before, limit };
+        let paging = Paging { from, limit };
         let entries = self.entries_of(device, kind::READING, paging).await?;
         let readings = entries.into_iter().map(Entry::reading).collect::<Result<_, _>>()?;
         Ok(paging.page(readings, |reading| reading.seq))
@@ -60,6 +56,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Seq;
     use crate::store::samples::{House, presence, reading};
 
     async fn house_of_ten() -> House {
@@ -77,29 +74,29 @@ mod tests {
     #[tokio::test]
     async fn the_newest_come_first() {
         let house = house_of_ten().await;
-        let page = house.store.readings("a", None, None, 2).await.unwrap();
-        assert_eq!((seqs(&page), page.next), (vec![9, 7], Some(Seq(7))));
-        let page = house.store.readings("a", None, page.next, 2).await.unwrap();
-        assert_eq!((seqs(&page), page.next), (vec![5, 3], Some(Seq(3))));
-        let page = house.store.readings("a", None, page.next, 2).await.unwrap();
+        let page = house.store.readings("a", None, 2).await.unwrap();
+        assert_eq!((seqs(&page), page.next), (vec![9, 7], Some(Cursor::Before(Seq(7)))));
+        let page = house.store.readings("a", page.next, 2).await.unwrap();
+        assert_eq!((seqs(&page), page.next), (vec![5, 3], Some(Cursor::Before(Seq(3)))));
+        let page = house.store.readings("a", page.next, 2).await.unwrap();
         assert_eq!((seqs(&page), page.next), (vec![1], None));
     }
 
     #[tokio::test]
     async fn after_a_place_the_oldest_come_first() {
         let house = house_of_ten().await;
-        let page = house.store.readings("b", Some(Seq(2)), Some(Seq(10)), 2).await.unwrap();
-        assert_eq!((seqs(&page), page.next), (vec![4, 6], Some(Seq(6))));
-        let page = house.store.readings("b", page.next, Some(Seq(10)), 2).await.unwrap();
-        assert_eq!((seqs(&page), page.next), (vec![8], None));
+        let page = house.store.readings("b", Some(Cursor::After(Seq(2))), 2).await.unwrap();
+        assert_eq!((seqs(&page), page.next), (vec![4, 6], Some(Cursor::After(Seq(6)))));
+        let page = house.store.readings("b", page.next, 2).await.unwrap();
+        assert_eq!((seqs(&page), page.next), (vec![8, 10], None));
     }
 
     #[tokio::test]
     async fn a_full_last_page_has_no_next() {
         let house = house_of_ten().await;
-        assert_eq!(house.store.readings("a", None, None, 5).await.unwrap().next, None);
-        assert_eq!(house.store.readings("a", None, None, 0).await.unwrap().items, []);
-        assert_eq!(house.store.readings("nobody", None, None, 5).await.unwrap().items, []);
+        assert_eq!(house.store.readings("a", None, 5).await.unwrap().next, None);
+        assert_eq!(house.store.readings("a", None, 0).await.unwrap().items, []);
+        assert_eq!(house.store.readings("nobody", None, 5).await.unwrap().items, []);
     }
 
     #[tokio::test]
@@ -107,7 +104,7 @@ mod tests {
         let mut house = house_of_ten().await;
         let mut drafts = [presence("a")];
         house.append(&mut drafts).await;
-        let page = house.store.presence("a", None, None, 5).await.unwrap();
+        let page = house.store.presence("a", None, 5).await.unwrap();
         assert_eq!(page.items.into_iter().map(crate::model::Event::Presence).next(), drafts[0].event);
     }
 }

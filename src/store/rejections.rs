@@ -13,7 +13,7 @@ use sea_orm::{
 use super::{Store, paging::Paging, words::Word};
 use crate::{
     error::Error,
-    model::{Page, Rejection, RejectionReason, Seq, Timestamp},
+    model::{Cursor, Page, Rejection, RejectionReason, Seq, Timestamp},
 };
 
 /// Samples of one reason on one topic. More would say nothing new.
@@ -29,15 +29,9 @@ const MAX_COUNTERS: usize = 10_000;
 const MAX_COUNTED_TOPIC: usize = 512;
 
 impl Store {
-    /// Samples of what could not be understood, newest first; oldest first when `after` is given. Both
-    /// bounds are exclusive, and `next` is as in [`Store::readings`].
-    pub async fn rejections(
-        &self,
-        after: Option<Seq>,
-        before: Option<Seq>,
-        limit: u32,
-    ) -> Result<Page<Rejection>, Error> {
-        let paging = Paging { after, before, limit };
+    /// Samples of what could not be understood, newest first; on from a cursor.
+    pub async fn rejections(&self, from: Option<Cursor>, limit: u32) -> Result<Page<Rejection>, Error> {
+        let paging = Paging { from, limit };
         let mut query = RejectionRow::select();
         paging.narrow(&mut query);
         Ok(paging.page(self.rejection_samples(&query).await?, |rejection| rejection.seq))
@@ -175,7 +169,7 @@ mod tests {
         assert_eq!(kept as i64, MAX_SAMPLES);
         assert_eq!(house.journal.head(), Seq(MAX_SAMPLES));
         assert_eq!(house.counts().await, [("sensors/a".to_owned(), MAX_SAMPLES + 5)]);
-        assert_eq!(house.store.rejections(None, None, 100).await.unwrap().items.len() as i64, MAX_SAMPLES);
+        assert_eq!(house.store.rejections(None, 100).await.unwrap().items.len() as i64, MAX_SAMPLES);
     }
 
     #[tokio::test]
@@ -227,7 +221,7 @@ mod tests {
         let mut drafts = [rejected("sensors/a", b"\xff\x00 raw")];
         house.journal.append(&mut drafts).await.unwrap();
 
-        let page = house.store.rejections(None, None, 10).await.unwrap();
+        let page = house.store.rejections(None, 10).await.unwrap();
         let [draft] = drafts;
         assert_eq!(page.items.into_iter().map(crate::model::Event::Rejection).next(), draft.event);
     }

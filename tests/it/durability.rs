@@ -85,7 +85,7 @@ impl Process {
     /// Every `n` that the journal holds of a device.
     fn readings(&self, device: &str) -> HashSet<u64> {
         let mut found = HashSet::new();
-        let mut after = 0;
+        let mut after = "0".to_owned();
         loop {
             let (status, body) =
                 self.get(&format!("/api/v1/devices/{device}/readings?after={after}&limit=1000"));
@@ -94,8 +94,8 @@ impl Process {
             for item in page["items"].as_array().expect("items") {
                 found.insert(item["payload"]["n"].as_u64().expect("n"));
             }
-            match page["next"].as_i64() {
-                Some(next) => after = next,
+            match page["next"].as_str() {
+                Some(next) => after = next.to_owned(),
                 None => return found,
             }
         }

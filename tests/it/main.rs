@@ -12,6 +12,7 @@ mod crosslink;
 mod documents;
 mod durability;
 mod floors;
+mod graphql;
 mod http;
 mod mqtt;
 mod presence;

@@ -35,16 +35,18 @@ where
 {
     let mut input = BytesMut::new();
     let mut writer = Writer::new(writer);
-    let connect = match tokio::time::timeout(CONNECT_DEADLINE, first_packet(&mut reader, &mut input)).await {
-        Ok(Ok(connect)) => connect,
-        Ok(Err((code, why))) => {
+    let connect = tokio::time::timeout(CONNECT_DEADLINE, first_packet(&mut reader, &mut input));
+    let connect = match front.stopping.run_until_cancelled(connect).await {
+        None => return,
+        Some(Ok(Ok(connect))) => connect,
+        Some(Ok(Err((code, why)))) => {
             debug!(%peer, "refused a connection from {peer}: {why}");
             if code == Code::UNSUPPORTED_VERSION {
                 writer.finish(&refusal(code), Version::V4).await;
             }
             return;
         }
-        Err(_) => return debug!(%peer, "no CONNECT from {peer} in time"),
+        Some(Err(_)) => return debug!(%peer, "no CONNECT from {peer} in time"),
     };
     let version = connect.version;
     let id = front.next_session();

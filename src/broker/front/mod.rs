@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     address::{Address, Place, is_command},
+    config::Config,
     error::Error,
     model::{Pair, RejectionReason, Retained, Seq, SessionId, Timestamp},
 };
@@ -60,6 +61,9 @@ pub struct Message {
 /// What the sessions share.
 struct Front {
     pair: Pair,
+    /// Names under which the WebSocket listener may be called, and pages that may use it.
+    allow_host: Vec<String>,
+    allow_origin: Vec<String>,
     intake: Intake,
     router: Arc<Router>,
     subscriptions: Subscriptions,
@@ -76,10 +80,12 @@ type FanOut = Vec<(Header, String, Bytes)>;
 
 impl Broker {
     /// `retained` is what the journal kept.
-    pub fn open(pair: Pair, retained: Vec<Retained>, intake: Intake) -> Result<Broker, Error> {
+    pub fn open(config: &Config, retained: Vec<Retained>, intake: Intake) -> Result<Broker, Error> {
         let router = Router::start().map_err(Error::internal)?;
         Ok(Broker(Arc::new(Front {
-            pair,
+            pair: config.pair.clone(),
+            allow_host: config.allow_host.clone(),
+            allow_origin: config.allow_origin.clone(),
             intake,
             router: Arc::new(router),
             subscriptions: Subscriptions::default(),

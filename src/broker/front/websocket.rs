@@ -9,7 +9,10 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::tungstenite::{
     self,
     handshake::server::{ErrorResponse, Request, Response},
-    http::{HeaderValue, StatusCode, header::SEC_WEBSOCKET_PROTOCOL},
+    http::{
+        HeaderValue, StatusCode,
+        header::{HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL},
+    },
     protocol::WebSocketConfig,
 };
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
@@ -20,6 +23,7 @@ use super::{
     connect::{self, CONNECT_DEADLINE},
     session::MAX_PACKET,
 };
+use crate::origin;
 
 /// The subprotocol that MQTT clients ask for.
 pub const SUBPROTOCOL: &str = "mqtt";
@@ -28,11 +32,12 @@ pub const SUBPROTOCOL: &str = "mqtt";
 pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, peer: SocketAddr) {
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_PACKET)).max_frame_size(Some(MAX_PACKET));
-    let handshake = tokio_tungstenite::accept_hdr_async_with_config(socket, agree, Some(config));
-    let socket = match timeout(CONNECT_DEADLINE, handshake).await {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(why)) => return debug!(%peer, "no WebSocket from {peer}: {why}"),
-        Err(_) => return debug!(%peer, "no WebSocket from {peer} in time"),
+    let handshake = tokio_tungstenite::accept_hdr_async_with_config(socket, agree(&front), Some(config));
+    let socket = match front.stopping.run_until_cancelled(timeout(CONNECT_DEADLINE, handshake)).await {
+        None => return,
+        Some(Ok(Ok(socket))) => socket,
+        Some(Ok(Err(why))) => return debug!(%peer, "no WebSocket from {peer}: {why}"),
+        Some(Err(_)) => return debug!(%peer, "no WebSocket from {peer} in time"),
     };
     let (sink, stream) = socket.split();
     let stream = stream.filter_map(|message| {
@@ -79,17 +84,36 @@ async fn serve(
     connect::serve(front, StreamReader::new(stream), writer, peer).await;
 }
 
-/// Agrees on the subprotocol, which MQTT demands.
+/// Agrees on the subprotocol, which MQTT demands, with pages that may use the gateway.
 // The type of the refusal is the library's.
 #[allow(clippy::result_large_err)]
-fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-    let asked = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let wanted = asked.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    if wanted.into_iter().any(|protocol| protocol.trim() == SUBPROTOCOL) {
+fn agree(front: &Front) -> impl FnOnce(&Request, Response) -> Result<Response, ErrorResponse> + Unpin {
+    let (hosts, origins) = (front.allow_host.clone(), front.allow_origin.clone());
+    move |request, mut response| {
+        let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+        let host = header(HOST);
+        if let Some(host) = host.filter(|host| !origin::host_allowed(host, &hosts)) {
+            let why = format!("the gateway is not called {host:?}; --allow-host makes a name known to it\n");
+            return Err(refusal(StatusCode::MISDIRECTED_REQUEST, why));
+        }
+        if let Some(page) = header(ORIGIN).filter(|page| !origin::allowed(page, host, &origins)) {
+            let why = format!("pages of {page:?} may not use the gateway; --allow-origin lets them\n");
+            return Err(refusal(StatusCode::FORBIDDEN, why));
+        }
+        let asked = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+        let mut wanted =
+            asked.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        if !wanted.any(|protocol| protocol.trim() == SUBPROTOCOL) {
+            let why = format!("ask for the WebSocket subprotocol {SUBPROTOCOL:?}\n");
+            return Err(refusal(StatusCode::BAD_REQUEST, why));
+        }
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-        return Ok(response);
+        Ok(response)
     }
-    let mut refusal = ErrorResponse::new(Some("ask for the WebSocket subprotocol \"mqtt\"\n".into()));
-    *refusal.status_mut() = StatusCode::BAD_REQUEST;
-    Err(refusal)
+}
+
+fn refusal(status: StatusCode, why: String) -> ErrorResponse {
+    let mut refusal = ErrorResponse::new(Some(why));
+    *refusal.status_mut() = status;
+    refusal
 }

@@ -1,0 +1,222 @@
+//! GraphQL over HTTP: POST for all operations, GET for queries, upgrade for subscriptions.
+//!
+//! Only `application/json` is taken, so that no page of another origin can command a device with a plain form.
+
+use std::net::SocketAddr;
+
+use async_graphql::{Request, Response as Answer, ServerError, parser::types::OperationType};
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    extract::{
+        ConnectInfo, DefaultBodyLimit, Query, State, WebSocketUpgrade,
+        rejection::{BytesRejection, QueryRejection},
+        ws::rejection::WebSocketUpgradeRejection,
+    },
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Schema,
+    mutation::Peer,
+    problem::{coded, refused},
+    schema, websocket,
+};
+use crate::app::App;
+
+/// One operation with its variables, in bytes: many times the longest that people write.
+const MAX_REQUEST: usize = 256 * 1024;
+/// A socket's share of memory while nothing is said; the default is 128 KiB.
+const READ_BUFFER: usize = 4 * 1024;
+
+const JSON: &str = "application/json";
+const GRAPHQL_JSON: &str = "application/graphql-response+json";
+
+const CONSOLE: &str = include_str!("console.html");
+/// The console speaks to its own gateway and loads nothing.
+const CONSOLE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+#[derive(Clone)]
+struct Door {
+    schema: Schema,
+    /// Sockets outlive the server that opened them.
+    stopping: CancellationToken,
+}
+
+type From = Option<Extension<ConnectInfo<SocketAddr>>>;
+
+pub fn router(app: App) -> Router {
+    let stopping = app.stopping.clone();
+    Router::new()
+        .route("/graphql", get(look).post(operate))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .with_state(Door { schema: schema(app), stopping })
+}
+
+/// Queries, mutations.
+async fn operate(
+    State(door): State<Door>,
+    from: From,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if !is_json(&headers) {
+        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, &format!("the content type is {JSON}"));
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(why) => return refusal(why.status(), &why.body_text()),
+    };
+    match serde_json::from_slice::<Request>(&body) {
+        Ok(request) => answer(&headers, door.schema.execute(request.data(peer(from))).await),
+        Err(why) => refusal(StatusCode::BAD_REQUEST, &format!("the body is no GraphQL request: {why}")),
+    }
+}
+
+/// A socket, the console for a browser, or a query.
+async fn look(
+    State(door): State<Door>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    from: From,
+    headers: HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    match upgrade {
+        Ok(upgrade) => return open(door, upgrade, peer(from)),
+        Err(why) if headers.contains_key(header::UPGRADE) => return why.into_response(),
+        Err(_) => {}
+    }
+    if accepts(&headers, "text/html") {
+        return console();
+    }
+    let request = match asked {
+        Ok(Query(asked)) => asked.request(),
+        Err(why) => return refusal(StatusCode::BAD_REQUEST, &why.body_text()),
+    };
+    let mut request = match request {
+        Ok(request) => request,
+        Err(why) => return refusal(StatusCode::BAD_REQUEST, &why),
+    };
+    if !only_asks(&mut request) {
+        let refusal = refusal(StatusCode::METHOD_NOT_ALLOWED, "GET is for queries: POST a mutation");
+        return ([(header::ALLOW, "POST")], refusal).into_response();
+    }
+    answer(&headers, door.schema.execute(request.data(peer(from))).await)
+}
+
+fn open(door: Door, upgrade: WebSocketUpgrade, peer: Peer) -> Response {
+    let upgrade = upgrade
+        .protocols([websocket::PROTOCOL])
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(MAX_REQUEST)
+        .max_frame_size(MAX_REQUEST);
+    if upgrade.selected_protocol().is_none() {
+        return refusal(StatusCode::BAD_REQUEST, &format!("the subprotocol is {}", websocket::PROTOCOL));
+    }
+    let Door { schema, stopping } = door;
+    upgrade.on_upgrade(move |socket| async move {
+        tokio::select! {
+            () = websocket::serve(socket, schema, peer, stopping.clone()) => {}
+            // A client that does not take what it is sent is not waited for.
+            () = stopped(stopping) => {}
+        }
+    })
+}
+
+async fn stopped(stopping: CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(websocket::GOODBYE_WITHIN).await;
+}
+
+fn console() -> Response {
+    let headers: [(HeaderName, &str); 4] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, CONSOLE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::VARY, "accept"),
+    ];
+    (headers, CONSOLE).into_response()
+}
+
+/// An operation in a query string.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    query: Option<String>,
+    operation_name: Option<String>,
+    /// As JSON.
+    variables: Option<String>,
+}
+
+impl Asked {
+    fn request(self) -> Result<Request, String> {
+        let query = self.query.ok_or("GET takes ?query=, POST an operation, a WebSocket subscriptions")?;
+        let mut request = Request::new(query);
+        request.operation_name = self.operation_name;
+        if let Some(variables) = self.variables {
+            request.variables = serde_json::from_str(&variables)
+                .map_err(|why| format!("the variables are no JSON: {why}"))?;
+        }
+        Ok(request)
+    }
+}
+
+/// Whether the operation is a query, which changes nothing. What cannot be parsed changes nothing either.
+fn only_asks(request: &mut Request) -> bool {
+    let chosen = request.operation_name.clone();
+    let Ok(document) = request.parsed_query() else { return true };
+    let mut candidates = document
+        .operations
+        .iter()
+        .filter(|(name, _)| chosen.is_none() || name.map(|name| name.as_str()) == chosen.as_deref());
+    candidates.all(|(_, operation)| operation.node.ty == OperationType::Query)
+}
+
+fn peer(from: From) -> Peer {
+    Peer(from.map(|Extension(ConnectInfo(address))| address.to_string()))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    said.split(';').next().is_some_and(|said| said.trim().eq_ignore_ascii_case(JSON))
+}
+
+fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    let said = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    said.flat_map(|value| value.split(','))
+        .filter_map(|media_range| media_range.split(';').next())
+        .any(|accepted| accepted.trim().eq_ignore_ascii_case(media))
+}
+
+/// With the newer media type the status says whether the operation was executed; `application/json` is always 200.
+fn answer(headers: &HeaderMap, answer: Answer) -> Response {
+    if !accepts(headers, GRAPHQL_JSON) {
+        return json(StatusCode::OK, JSON, &answer);
+    }
+    let status = if refused(&answer) { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    json(status, GRAPHQL_JSON, &answer)
+}
+
+fn refusal(status: StatusCode, why: &str) -> Response {
+    json(status, JSON, &coded(Answer::from_errors(vec![ServerError::new(why, None)])))
+}
+
+fn json(status: StatusCode, media: &'static str, answer: &Answer) -> Response {
+    /// `data` is absent when nothing was executed.
+    #[derive(Serialize)]
+    struct Refusal<'a> {
+        errors: &'a [ServerError],
+    }
+    let body = if refused(answer) {
+        serde_json::to_vec(&Refusal { errors: &answer.errors })
+    } else {
+        serde_json::to_vec(answer)
+    };
+    let body = body.expect("what GraphQL answers is JSON");
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(media))], body).into_response()
+}

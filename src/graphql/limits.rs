@@ -1,0 +1,164 @@
+//! What one operation may ask for.
+//!
+//! Fragments multiply, so that a short document can be an endless one; aliases and `__typename` are counted by
+//! no rule of async-graphql. Its size is therefore measured before anything else is done with it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_graphql::{
+    Context, Request, Response, ServerError, ServerResult,
+    async_trait::async_trait,
+    extensions::{
+        Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextRequest, NextSubscribe,
+    },
+    parser::types::{ExecutableDocument, Selection, SelectionSet},
+};
+use futures_util::{StreamExt, stream::BoxStream};
+
+use super::problem::{Problem, coded};
+
+/// Fields within fields: tools that read the schema ask for 15.
+pub const MAX_DEPTH: usize = 20;
+/// Selections within selections, fragments included.
+pub const MAX_NESTING: usize = 32;
+/// Fields, each as often as it may be in the answer: some megabytes.
+pub const MAX_COMPLEXITY: usize = 50_000;
+/// Directives on one field; there are two to choose from.
+pub const MAX_DIRECTIVES: usize = 4;
+/// Selections, with every fragment spread out. The whole schema is read with some 300.
+const MAX_SELECTIONS: usize = 2_000;
+/// Lists of devices, and pages of the journal: each of these is a statement, and `devices { readings }` asks for
+/// one a device.
+const MAX_PAGES: usize = 64;
+
+/// How many devices an operation that asks for all of them is taken to ask for.
+pub const DEVICES: usize = 10;
+/// What a command counts: fifty of them are the most that one operation may send.
+pub const COMMAND: usize = 1_000;
+
+/// Refuses what is too much, and gives each error its code.
+pub struct Limits;
+
+impl ExtensionFactory for Limits {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Limits)
+    }
+}
+
+#[async_trait]
+impl Extension for Limits {
+    async fn request(&self, context: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
+        coded(next.run(context).await)
+    }
+
+    fn subscribe<'s>(
+        &self,
+        context: &ExtensionContext<'_>,
+        stream: BoxStream<'s, Response>,
+        next: NextSubscribe<'_>,
+    ) -> BoxStream<'s, Response> {
+        next.run(context, stream.map(coded).boxed())
+    }
+
+    async fn prepare_request(
+        &self,
+        context: &ExtensionContext<'_>,
+        mut request: Request,
+        next: NextPrepareRequest<'_>,
+    ) -> ServerResult<Request> {
+        measure(request.parsed_query()?)?;
+        next.run(context, request.data(Pages::default())).await
+    }
+}
+
+/// Pages that an operation has read.
+#[derive(Default)]
+struct Pages(AtomicUsize);
+
+/// Counts a page that is about to be read, and refuses it when the operation has had enough.
+pub fn count_page(context: &Context<'_>) -> Result<(), Problem> {
+    let Pages(read) = context.data_unchecked();
+    if read.fetch_add(1, Ordering::Relaxed) < MAX_PAGES {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!("one operation reads at most {MAX_PAGES} pages: ask for fewer devices")))
+}
+
+fn measure(document: &ExecutableDocument) -> ServerResult<()> {
+    let mut measure = Measure { document, left: MAX_SELECTIONS };
+    for (_, operation) in document.operations.iter() {
+        measure.spend(&operation.node.selection_set.node, 0)?;
+    }
+    // Fragments that no operation uses are validated too.
+    for fragment in document.fragments.values() {
+        measure.spend(&fragment.node.selection_set.node, 0)?;
+    }
+    Ok(())
+}
+
+struct Measure<'a> {
+    document: &'a ExecutableDocument,
+    left: usize,
+}
+
+impl<'a> Measure<'a> {
+    fn spend(&mut self, set: &'a SelectionSet, depth: usize) -> ServerResult<()> {
+        if depth > MAX_NESTING {
+            return Err(ServerError::new(format!("nested deeper than {MAX_NESTING} selections"), None));
+        }
+        for selection in &set.items {
+            self.left = self.left.checked_sub(1).ok_or_else(|| {
+                ServerError::new(format!("more than {MAX_SELECTIONS} selections"), Some(selection.pos))
+            })?;
+            match &selection.node {
+                Selection::Field(field) => self.spend(&field.node.selection_set.node, depth + 1)?,
+                Selection::InlineFragment(fragment) => {
+                    self.spend(&fragment.node.selection_set.node, depth + 1)?;
+                }
+                Selection::FragmentSpread(spread) => {
+                    // One that does not exist is named by the validation.
+                    if let Some(fragment) = self.document.fragments.get(&spread.node.fragment_name.node) {
+                        self.spend(&fragment.node.selection_set.node, depth + 1)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_graphql::parser::parse_query;
+
+    fn refusal(document: &str) -> Option<String> {
+        measure(&parse_query(document).unwrap()).err().map(|why| why.message)
+    }
+
+    #[test]
+    fn fragments_that_multiply_are_refused_at_once() {
+        let mut bomb = String::from("{ ...f0 }");
+        for n in 0..30 {
+            bomb += &format!(" fragment f{n} on Query {{ ...f{} ...f{} }}", n + 1, n + 1);
+        }
+        bomb += " fragment f30 on Query { __typename }";
+        assert_eq!(refusal(&bomb).as_deref(), Some("more than 2000 selections"));
+    }
+
+    #[test]
+    fn fragments_in_a_circle_are_refused() {
+        let circle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
+        assert_eq!(refusal(circle).as_deref(), Some("nested deeper than 32 selections"));
+    }
+
+    #[test]
+    fn aliases_are_counted() {
+        let many: String = (0..2_001).map(|n| format!("a{n}: __typename ")).collect();
+        assert!(refusal(&format!("{{ {many} }}")).is_some());
+        assert_eq!(refusal("{ devices { name } }"), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! What happens, as it happens: first what a client has missed, from the store, then live.
+//!
+//! Both come from one stream of the hub that starts at an exact place in the journal, so that between them
+//! nothing is missing and nothing comes twice.
+
+use std::{collections::HashSet, sync::Arc};
+
+use async_graphql::{Context, Subscription};
+use futures_util::{Stream, StreamExt, stream};
+
+use super::{app, problem::Problem};
+use crate::{
+    app::App,
+    crosslink::{self, CrossLink},
+    devices::{Device, State},
+    error::Error,
+    model::{Event, PresenceChange, Reading, Seq, Timestamp},
+};
+
+pub struct Subscription;
+
+/// What happens, as it happens. A subscription that says `after` resumes without hole or duplicate; one that is
+/// read slowly is caught up from the database and loses nothing.
+#[Subscription]
+impl Subscription {
+    /// Readings as they arrive.
+    async fn sensors(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only of these devices.")] devices: Option<Vec<String>>,
+        #[graphql(desc = "Also what came after this place in the journal.")] after: Option<Seq>,
+        #[graphql(
+            default = false,
+            desc = "Begin with the last reading of each device. Not needed with `after`, which brings what is newer."
+        )]
+        current: bool,
+    ) -> Result<impl Stream<Item = Result<Reading, Problem>> + use<>, Problem> {
+        let app = app(context);
+        let wanted = Wanted::new(devices);
+        let (state, from) = start(app, after).await?;
+        let mut latest: Vec<Reading> = match state {
+            Some(state) if current => {
+                wanted.among(&state).filter_map(|device| device.latest.clone()).collect()
+            }
+            Some(_) | None => Vec::new(),
+        };
+        latest.sort_by_key(|reading| reading.seq);
+        let live = events(app, from, move |event| match event {
+            Event::Reading(reading) if wanted.has(&reading.device) => Some(reading.clone()),
+            Event::Reading(_)
+            | Event::Presence(_)
+            | Event::Session(_)
+            | Event::Command(_)
+            | Event::Rejection(_) => None,
+        });
+        Ok(stream::iter(latest.into_iter().map(Ok)).chain(live))
+    }
+
+    /// Changes of presence. Without `after` it begins with each device as it is now, under the seq of its last
+    /// change: 0 when it has never changed.
+    async fn presence(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only of these devices.")] devices: Option<Vec<String>>,
+        #[graphql(desc = "Only what came after this place in the journal.")] after: Option<Seq>,
+    ) -> Result<impl Stream<Item = Result<PresenceChange, Problem>> + use<>, Problem> {
+        let app = app(context);
+        let wanted = Wanted::new(devices);
+        let (state, from) = start(app, after).await?;
+        let mut standing: Vec<PresenceChange> =
+            state.iter().flat_map(|state| wanted.among(state)).map(|device| standing(device)).collect();
+        standing.sort_by_key(|change| change.seq);
+        let live = events(app, from, move |event| match event {
+            Event::Presence(change) if wanted.has(&change.device) => Some(change.clone()),
+            Event::Presence(_)
+            | Event::Reading(_)
+            | Event::Session(_)
+            | Event::Command(_)
+            | Event::Rejection(_) => None,
+        });
+        Ok(stream::iter(standing.into_iter().map(Ok)).chain(live))
+    }
+
+    /// How a device of the pair stands to its peer, whenever that changes. Without `after` it begins with how it
+    /// is now.
+    async fn cross_link(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "A device that has a peer.")] device: String,
+        #[graphql(desc = "Only what changed after this place in the journal.")] after: Option<Seq>,
+    ) -> Result<impl Stream<Item = Result<CrossLink, Problem>> + use<>, Problem> {
+        let app = app(context);
+        if let Some(after) = after {
+            reached(app, after).await?;
+        }
+        let changes = crosslink::changes(&app.devices, &app.hub, &app.store, &device, after).await?;
+        Ok(changes.map(|change| change.map_err(Problem::from)))
+    }
+}
+
+/// Where a stream starts: at `after`, or at how things stand now.
+async fn start(app: &App, after: Option<Seq>) -> Result<(Option<State>, Seq), Problem> {
+    match after {
+        Some(after) => {
+            reached(app, after).await?;
+            Ok((None, after))
+        }
+        None => {
+            let state = app.devices.state();
+            let seq = state.seq();
+            Ok((Some(state), seq))
+        }
+    }
+}
+
+/// Refuses a place that the journal has not reached: the client must know it from another database.
+async fn reached(app: &App, after: Seq) -> Result<(), Problem> {
+    if after <= app.hub.head() {
+        return Ok(());
+    }
+    // What is committed may already be known when it is not yet told.
+    let head = app.store.head().await?;
+    if after <= head {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!("the journal of this gateway ends at {head}, before {after}")))
+}
+
+/// What `pick` takes of the events after a place, for ever.
+fn events<T, F>(app: &App, from: Seq, pick: F) -> impl Stream<Item = Result<T, Problem>> + Send + use<T, F>
+where
+    T: Send,
+    F: Fn(&Event) -> Option<T> + Send,
+{
+    app.hub.events(from).filter_map(move |event: Result<Arc<Event>, Error>| {
+        std::future::ready(match event {
+            Ok(event) => pick(&event).map(Ok),
+            Err(why) => Some(Err(why.into())),
+        })
+    })
+}
+
+/// The presence of a device as the change that led to it.
+fn standing(device: &Device) -> PresenceChange {
+    PresenceChange {
+        seq: device.presence_seq,
+        at: device.presence.since.unwrap_or_else(Timestamp::now),
+        device: device.name.clone(),
+        presence: device.presence.clone(),
+    }
+}
+
+/// Which devices a client wants to hear of.
+struct Wanted(Option<HashSet<String>>);
+
+impl Wanted {
+    fn new(devices: Option<Vec<String>>) -> Wanted {
+        Wanted(devices.map(HashSet::from_iter))
+    }
+
+    fn has(&self, device: &str) -> bool {
+        self.0.as_ref().is_none_or(|devices| devices.contains(device))
+    }
+
+    fn among<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Arc<Device>> {
+        state.devices().filter(|device| self.has(&device.name))
+    }
+}
