@@ -4,7 +4,7 @@ use crosslink::model::Pair;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, House, reading};
+use crate::harness::{Client, House, reading, until};
 
 /// A device of the pair that is online and has measured.
 async fn device(house: &House, name: &str, temperature: f64) -> Client {
@@ -163,6 +163,21 @@ async fn silence_is_a_hazard_and_no_reconnection() {
     esp32.say("sensors/esp32", reading(20.0)).await;
     house.presence("esp32", "ONLINE", "READING").await;
     assert_eq!(mode(&house).await, "FORCED_ON");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_is_a_living_pair() {
+    let house = House::with(|config| config.demo = true).await;
+    for name in ["raspberry", "esp32"] {
+        until(&format!("{name} is online and measures"), async || {
+            let device = house.device(name).await;
+            let lives = device["presence"]["status"] == "ONLINE" && device["latest"].is_object();
+            if lives { Ok(()) } else { Err(device) }
+        })
+        .await;
+    }
+    let (_, record) = house.post("/api/v1/devices/esp32/commands", json!({ "action": "play" })).await;
+    assert_eq!(record["delivery"], "ACKNOWLEDGED");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

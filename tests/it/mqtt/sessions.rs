@@ -9,7 +9,7 @@ use crosslink::broker::front::codec::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{Client, House};
+use crate::harness::{Client, House, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_versions_speak_to_each_other_on_one_port() {
@@ -219,12 +219,39 @@ async fn a_busy_subscriber_may_leave_at_any_moment() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_reset_while_they_connect_keep_nobody_out() {
     let house = House::start().await;
-    for _ in 0..50 {
-        let mut hasty = Client::dial(house.mqtt_addr(), Version::V4).await;
-        hasty.send(&Packet::Connect(Box::new(house.client("hasty").connect))).await;
-        hasty.abort();
+    for n in 0..100 {
+        reset_at_once(&house, &format!("hasty-{}", n % 10)).await;
     }
-    house.client("hasty").connect_v4().await.ping().await;
+    for n in 0..10 {
+        // One of the hasty ones may be served only now.
+        until("a patient one comes in", async || {
+            let mut patient = house.somebody(&format!("hasty-{n}")).await;
+            patient.send(&Packet::PingReq).await;
+            if patient.next().await == Some(Packet::PingResp) { Ok(()) } else { Err("it is cut".into()) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_to_connect_is_the_one_that_stays() {
+    let house = House::start().await;
+    for _ in 0..30 {
+        for _ in 0..10 {
+            reset_at_once(&house, "hasty").await;
+        }
+        let mut last = house.somebody("hasty").await;
+        for _ in 0..10 {
+            last.ping().await;
+        }
+    }
+}
+
+/// A connection that says CONNECT and is reset before it is answered.
+async fn reset_at_once(house: &House, id: &str) {
+    let mut hasty = Client::dial(house.mqtt_addr(), Version::V4).await;
+    hasty.send(&Packet::Connect(Box::new(house.client(id).connect))).await;
+    hasty.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
