@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 use crate::{
     error::Error,
     model::{
-        Action, CommandRecord, CommandState, Cursor, Event, Pair, Presence, Reading, Seq, SessionId, Status,
+        Action, CommandRecord, CommandState, Cursor, Event, Pair, Presence, PresenceReason, Reading, Seq,
+        SessionId, Status,
     },
     store::Store,
 };
@@ -136,7 +137,7 @@ impl State {
             if let Some(change) = facts.presence {
                 device.presence_seq = change.seq;
                 device.presence = change.presence;
-                device.control.session(device.presence.status, device.presence.session);
+                device.control.presence(&device.presence);
             }
             let heard = device.latest.as_ref().map(|reading| reading.at);
             device.presence.last_message_at = device.presence.last_message_at.max(heard);
@@ -155,7 +156,7 @@ impl State {
             }
             Event::Presence(change) => {
                 let device = self.device(&change.device);
-                device.control.session(change.presence.status, change.presence.session);
+                device.control.presence(&change.presence);
                 device.presence_seq = change.seq;
                 device.presence = change.presence.clone();
             }
@@ -215,9 +216,15 @@ impl Control {
     }
 
     /// Follows the session that speaks for the device.
-    pub fn session(&mut self, status: Status, session: Option<SessionId>) {
+    pub fn presence(&mut self, presence: &Presence) {
         let forced = matches!(self.mode, Mode::ForcedOn | Mode::ForcedOff);
-        if forced && status == Status::Online && session != self.session {
+        if !forced || presence.status != Status::Online || presence.session == self.session {
+            return;
+        }
+        if presence.reason == Some(PresenceReason::Handover) {
+            // Nothing was connected anew.
+            self.session = presence.session;
+        } else {
             self.mode = Mode::Unknown;
         }
     }

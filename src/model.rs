@@ -254,6 +254,8 @@ pub enum PresenceReason {
     Reading,
     /// It connected again with the same client id while its old session still lived.
     Takeover,
+    /// The session that spoke for it has ended, and another one speaks on.
+    Handover,
     /// Its session lives, but it is silent; or it was silent for so long that it counts as gone.
     Silence,
     /// The gateway started anew.
@@ -288,6 +290,7 @@ impl PresenceReason {
             PresenceReason::Announced => "it said so",
             PresenceReason::Reading => "it sent a reading",
             PresenceReason::Takeover => "it connected again while its old connection was still open",
+            PresenceReason::Handover => "another of its sessions speaks on",
             PresenceReason::Silence => "it has sent no reading for a while",
             PresenceReason::Restart => "the gateway has started and it has not spoken yet",
             PresenceReason::Will => "its connection closed without a farewell, and its will was published",

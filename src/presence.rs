@@ -128,8 +128,7 @@ impl Watch {
                 track.presence.last_message_at = Some(at);
                 track.heard = now;
                 track.gone_at = None;
-                let same_session = track.presence.session == Some(session);
-                if track.presence.status == Status::Online && same_session {
+                if track.presence.status == Status::Online && track.is_of(session) {
                     return Vec::new();
                 }
                 track.speaks(session, client_id);
@@ -207,15 +206,15 @@ impl Watch {
         for (device, announced) in speaker.devices {
             let Some(track) = self.devices.get_mut(&device) else { continue };
             track.speakers.retain(|speaker| *speaker != session);
-            if let Some(other) = track.speakers.last() {
-                if track.presence.session == Some(session) {
-                    track.presence.session = Some(*other);
-                    track.presence.client_id =
-                        self.sessions.get(other).map(|speaker| speaker.client_id.clone());
+            let here = matches!(track.presence.status, Status::Online | Status::Stale);
+            if let Some(other) = track.speakers.last().copied() {
+                if let Some(speaker) = self.sessions.get(&other).filter(|_| here && track.is_of(session)) {
+                    track.speaks(other, &speaker.client_id);
+                    let status = track.presence.status;
+                    changes.push(track.turn(&device, status, PresenceReason::Handover, at));
                 }
                 continue;
             }
-            let here = matches!(track.presence.status, Status::Online | Status::Stale);
             let will = will_published && speaker.will.as_ref() == Some(&device);
             let reason = match end {
                 SessionEnd::Shutdown => continue,
@@ -261,7 +260,7 @@ impl Watch {
             track.speakers.retain(|speaker| *speaker != session && *speaker != successor);
             track.speakers.push(successor);
             let here = matches!(track.presence.status, Status::Online | Status::Stale);
-            if here && track.presence.session == Some(session) {
+            if here && track.is_of(session) {
                 track.heard = now;
                 track.speaks(successor, &old.client_id);
                 changes.push(track.turn(&device, Status::Online, PresenceReason::Takeover, at));
@@ -351,6 +350,11 @@ impl Track {
             last_reading: None,
             gone_at: None,
         }
+    }
+
+    /// Whether this is the session that is named.
+    fn is_of(&self, session: SessionId) -> bool {
+        self.presence.session == Some(session)
     }
 
     fn speaks(&mut self, session: SessionId, client_id: &str) {

@@ -31,14 +31,20 @@ pub struct Place {
     _left: watch::Sender<()>,
 }
 
+/// The same client has connected again since.
+pub struct Late {
+    pub newer: SessionId,
+}
+
 impl Clients {
     /// Takes the place of `client_id`. Who sits there is asked to leave, and waited for: its
-    /// end must come before this one's beginning.
-    pub async fn enter(self: &Arc<Clients>, client_id: &Arc<str>, session: SessionId) -> Place {
+    /// end must come before this one's beginning. But who has connected later than this one stays.
+    pub async fn enter(self: &Arc<Clients>, client_id: &Arc<str>, session: SessionId) -> Result<Place, Late> {
         loop {
             let mut left = {
                 let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 match seats.get(client_id) {
+                    Some(seat) if seat.session > session => return Err(Late { newer: seat.session }),
                     Some(seat) => {
                         seat.successor.send_replace(Some(session));
                         seat.left.clone()
@@ -47,13 +53,13 @@ impl Clients {
                         let (successor, asked) = watch::channel(None);
                         let (leaving, left) = watch::channel(());
                         seats.insert(client_id.clone(), Seat { session, successor, left });
-                        return Place {
+                        return Ok(Place {
                             clients: self.clone(),
                             client_id: client_id.clone(),
                             session,
                             successor: asked,
                             _left: leaving,
-                        };
+                        });
                     }
                 }
             };

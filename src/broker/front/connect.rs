@@ -1,6 +1,6 @@
 //! How a connection becomes a session, and what is left of it at its end.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::{
@@ -10,7 +10,8 @@ use tokio::{
 use tracing::{debug, info};
 
 use super::{
-    Front,
+    Arrival, Front,
+    clients::Late,
     codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
     session::{MAX_PACKET, MAX_UNSETTLED, Session, Who},
     subscriptions::is_topic,
@@ -18,8 +19,8 @@ use super::{
 };
 use crate::{
     address::is_command,
-    broker::{Input, Started},
-    model::{SessionId, Timestamp},
+    broker::{Ended, Input, Started},
+    model::{SessionEnd, SessionId, Timestamp},
 };
 
 /// From the first byte of a connection to its CONNECT.
@@ -28,11 +29,12 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_CLIENT_ID: usize = 256;
 
 /// Serves a connection until it ends.
-pub async fn serve<R, W>(front: Arc<Front>, mut reader: R, writer: W, peer: SocketAddr)
+pub async fn serve<R, W>(front: Arc<Front>, mut reader: R, writer: W, arrival: Arrival)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
+    let Arrival { session: id, peer } = arrival;
     let mut input = BytesMut::new();
     let mut writer = Writer::new(writer);
     let connect = tokio::time::timeout(CONNECT_DEADLINE, first_packet(&mut reader, &mut input));
@@ -49,7 +51,6 @@ where
         Some(Err(_)) => return debug!(%peer, "no CONNECT from {peer} in time"),
     };
     let version = connect.version;
-    let id = front.next_session();
     let (client_id, properties) = match admit(&front, &connect, id) {
         Ok(admitted) => admitted,
         Err(code) => {
@@ -57,7 +58,18 @@ where
             return writer.finish(&refusal(code), version).await;
         }
     };
-    let mut place = front.clients.enter(&client_id, id).await;
+    let mut place = match front.clients.enter(&client_id, id).await {
+        Ok(place) => place,
+        Err(Late { newer }) => {
+            debug!(%peer, "{client_id} has connected again since: {peer} gives way");
+            // Whoever made room for this one has named it; now it hands on.
+            let at = Timestamp::now();
+            let (end, successor) = (SessionEnd::Takeover, Some(newer));
+            let address = peer.to_string();
+            let ended = Ended { session: id, client_id, address, at, end, will_published: false, successor };
+            return front.intake.send(Input::Ended(ended));
+        }
+    };
     writer
         .send(&Packet::ConnAck(ConnAck { session_present: false, code: Code::SUCCESS, properties }), version);
     front.intake.send(Input::Started(Started {

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Front, connect, websocket};
+use super::{Arrival, Front, connect, websocket};
 use crate::{broker::cannot_listen, error::Error};
 
 /// After the system refused a connection, for want of file descriptors perhaps.
@@ -20,9 +20,9 @@ const DEAD_PEER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(20);
 
 pub async fn tcp(front: Arc<Front>, address: SocketAddr) -> Result<SocketAddr, Error> {
-    listen(front, "--mqtt", address, |front, socket, peer| async move {
+    listen(front, "--mqtt", address, |front, socket, arrival| async move {
         let (reader, writer) = socket.into_split();
-        connect::serve(front, reader, writer, peer).await;
+        connect::serve(front, reader, writer, arrival).await;
     })
     .await
 }
@@ -36,7 +36,7 @@ async fn listen<F>(
     front: Arc<Front>,
     flag: &'static str,
     address: SocketAddr,
-    serve: fn(Arc<Front>, TcpStream, SocketAddr) -> F,
+    serve: fn(Arc<Front>, TcpStream, Arrival) -> F,
 ) -> Result<SocketAddr, Error>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -59,7 +59,8 @@ where
                     if let Err(why) = prepare(&socket) {
                         warn!(%peer, "cannot prepare the connection of {peer}: {why}");
                     }
-                    front.tasks.spawn(hold(permit, serve(front.clone(), socket, peer)));
+                    let arrival = front.arrival(peer);
+                    front.tasks.spawn(hold(permit, serve(front.clone(), socket, arrival)));
                 }
                 Err(why) => {
                     warn!("cannot accept a connection: {why}");

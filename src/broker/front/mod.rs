@@ -156,6 +156,13 @@ impl Broker {
 /// The session of what the gateway itself publishes.
 const GATEWAY: SessionId = SessionId(0);
 
+/// A connection that has come in.
+#[derive(Clone, Copy)]
+struct Arrival {
+    session: SessionId,
+    peer: SocketAddr,
+}
+
 /// A message of a client, decoded and not yet judged.
 struct Incoming {
     session: SessionId,
@@ -218,13 +225,14 @@ impl Front {
         matches!(Place::of(topic, &self.pair), Place::Known { address: Address::Presence { .. }, .. })
     }
 
-    /// A session id that was never used: the time, unless two come in the same microsecond.
-    fn next_session(&self) -> SessionId {
+    /// Numbers a connection in the order in which it came. Its session id was never used: the time, unless
+    /// two come in the same microsecond.
+    fn arrival(&self, peer: SocketAddr) -> Arrival {
         let now = Timestamp::now().0;
         let last = self
             .last_session
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)))
             .unwrap_or_default();
-        SessionId(now.max(last + 1))
+        Arrival { session: SessionId(now.max(last + 1)), peer }
     }
 }

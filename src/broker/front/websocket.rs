@@ -19,7 +19,7 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tracing::debug;
 
 use super::{
-    Front,
+    Arrival, Front,
     connect::{self, CONNECT_DEADLINE},
     session::MAX_PACKET,
 };
@@ -29,7 +29,8 @@ use crate::origin;
 pub const SUBPROTOCOL: &str = "mqtt";
 
 /// Serves a connection to the WebSocket listener, its handshake included.
-pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, peer: SocketAddr) {
+pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, arrival: Arrival) {
+    let peer = arrival.peer;
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_PACKET)).max_frame_size(Some(MAX_PACKET));
     let handshake = tokio_tungstenite::accept_hdr_async_with_config(socket, agree(&front), Some(config));
@@ -50,11 +51,12 @@ pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, peer: SocketAddr) {
     });
     let sink =
         sink.sink_map_err(io::Error::other).with(|bytes| ready(Ok(tungstenite::Message::Binary(bytes))));
-    serve(front, stream, sink, peer).await;
+    serve(front, stream, sink, arrival).await;
 }
 
 /// Serves a WebSocket of the HTTP server.
 pub async fn serve_axum(front: Arc<Front>, socket: ws::WebSocket, peer: SocketAddr) {
+    let arrival = front.arrival(peer);
     let Ok(_permit) = front.connections.clone().try_acquire_owned() else {
         metrics::counter!("crosslink_mqtt_refused_total").increment(1);
         return;
@@ -70,18 +72,18 @@ pub async fn serve_axum(front: Arc<Front>, socket: ws::WebSocket, peer: SocketAd
     });
     let sink = sink.sink_map_err(io::Error::other).with(|bytes| ready(Ok(ws::Message::Binary(bytes))));
     let tasks = front.tasks.clone();
-    tasks.track_future(serve(front, stream, sink, peer)).await;
+    tasks.track_future(serve(front, stream, sink, arrival)).await;
 }
 
 async fn serve(
     front: Arc<Front>,
     stream: impl Stream<Item = io::Result<Bytes>> + Send,
     sink: impl Sink<Bytes, Error = io::Error> + Send,
-    peer: SocketAddr,
+    arrival: Arrival,
 ) {
     let (stream, sink) = (pin!(stream), pin!(sink));
     let writer = SinkWriter::new(CopyToBytes::new(sink));
-    connect::serve(front, StreamReader::new(stream), writer, peer).await;
+    connect::serve(front, StreamReader::new(stream), writer, arrival).await;
 }
 
 /// Agrees on the subprotocol, which MQTT demands, with pages that may use the gateway.
