@@ -39,7 +39,8 @@ const GRAPHQL_JSON: &str = "application/graphql-response+json";
 const CONSOLE: &str = include_str!("console.html");
 /// The console speaks to its own gateway and loads nothing.
 const CONSOLE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                              frame-ancestors 'none'";
 
 #[derive(Clone)]
 struct Door {
