@@ -4,14 +4,15 @@
 
 use std::net::SocketAddr;
 
-use async_graphql::{Request, Response as Answer, ServerError, parser::types::OperationType};
+use async_graphql::{
+    ParseRequestError, Request, Response as Answer, ServerError, parser::types::OperationType,
+};
+use async_graphql_axum::GraphQLRequest;
 use axum::{
-    Extension, Router,
-    body::Bytes,
+    Extension, RequestExt, Router,
     extract::{
-        ConnectInfo, DefaultBodyLimit, Query, State, WebSocketUpgrade,
-        rejection::{BytesRejection, QueryRejection},
-        ws::rejection::WebSocketUpgradeRejection,
+        ConnectInfo, DefaultBodyLimit, FromRequest, Query, State, WebSocketUpgrade,
+        rejection::QueryRejection, ws::rejection::WebSocketUpgradeRejection,
     },
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -60,22 +61,38 @@ pub fn router(app: App) -> Router {
 }
 
 /// Queries, mutations.
-async fn operate(
-    State(door): State<Door>,
-    from: From,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+async fn operate(State(door): State<Door>, from: From, request: axum::extract::Request) -> Response {
+    let headers = request.headers().clone();
     if !is_json(&headers) {
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, &format!("the content type is {JSON}"));
     }
-    let body = match body {
-        Ok(body) => body,
-        Err(why) => return refusal(why.status(), &why.body_text()),
-    };
-    match serde_json::from_slice::<Request>(&body) {
-        Ok(request) => answer(&headers, door.schema.execute(request.data(peer(from))).await),
-        Err(why) => refusal(StatusCode::BAD_REQUEST, &format!("the body is no GraphQL request: {why}")),
+    match GraphQLRequest::<Unreadable>::from_request(request.with_limited_body(), &()).await {
+        Ok(request) => answer(&headers, door.schema.execute(request.into_inner().data(peer(from))).await),
+        Err(unreadable) => unreadable.into_response(),
+    }
+}
+
+/// A body that is no request.
+struct Unreadable(ParseRequestError);
+
+impl std::convert::From<ParseRequestError> for Unreadable {
+    fn from(why: ParseRequestError) -> Unreadable {
+        Unreadable(why)
+    }
+}
+
+impl IntoResponse for Unreadable {
+    fn into_response(self) -> Response {
+        // The limit reaches the library as a text.
+        let too_large =
+            matches!(&self.0, ParseRequestError::Io(why) if why.to_string().contains("length limit"));
+        let (status, why) = match self.0 {
+            _ if too_large => {
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("a request has at most {MAX_REQUEST} bytes"))
+            }
+            why => (StatusCode::BAD_REQUEST, format!("the body is no GraphQL request: {why}")),
+        };
+        refusal(status, &why)
     }
 }
 

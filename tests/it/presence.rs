@@ -242,7 +242,7 @@ async fn a_device_is_online_while_any_session_speaks_for_it() {
 
     assert_eq!(listener.hears().await.1, "offline", "the will");
     assert_eq!(listener.hears().await.1, "online", "the truth");
-    assert_eq!(history(&house).await, ["ONLINE ANNOUNCED"]);
+    assert_eq!(history(&house).await, ["ONLINE ANNOUNCED", "ONLINE HANDOVER"]);
     second.close().await;
     house.presence("esp32", "OFFLINE", "CLOSED").await;
     assert_eq!(listener.hears().await.1, "offline");

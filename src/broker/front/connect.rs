@@ -58,6 +58,8 @@ where
             return writer.finish(&refusal(code), version).await;
         }
     };
+    let accepted = ConnAck { session_present: false, code: Code::SUCCESS, properties };
+    writer.send(&Packet::ConnAck(accepted), version);
     let mut place = match front.clients.enter(&client_id, id).await {
         Ok(place) => place,
         Err(Late { newer }) => {
@@ -67,11 +69,10 @@ where
             let (end, successor) = (SessionEnd::Takeover, Some(newer));
             let address = peer.to_string();
             let ended = Ended { session: id, client_id, address, at, end, will_published: false, successor };
-            return front.intake.send(Input::Ended(ended));
+            front.intake.send(Input::Ended(ended));
+            return writer.finish(&farewell(Code::SESSION_TAKEN_OVER), version).await;
         }
     };
-    writer
-        .send(&Packet::ConnAck(ConnAck { session_present: false, code: Code::SUCCESS, properties }), version);
     front.intake.send(Input::Started(Started {
         session: id,
         client_id: client_id.clone(),
@@ -87,8 +88,7 @@ where
     // The next connection of this client need not wait until this one has heard why it ended.
     drop(place);
     if let Some(code) = code {
-        let farewell = Packet::Disconnect(Disconnect { code, properties: Properties::none() });
-        writer.finish(&farewell, version).await;
+        writer.finish(&farewell(code), version).await;
     }
 }
 
@@ -110,6 +110,10 @@ async fn first_packet(
             Err(why) => return Err((Code::UNSPECIFIED, why.to_string())),
         }
     }
+}
+
+fn farewell(code: Code) -> Packet {
+    Packet::Disconnect(Disconnect { code, properties: Properties::none() })
 }
 
 fn refusal(code: Code) -> Packet {
