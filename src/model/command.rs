@@ -1,0 +1,180 @@
+//! What is asked of devices, and what became of it.
+
+use async_graphql::{Enum, SimpleObject};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Seq, Timestamp};
+/// What a command asks of a device of the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Play, whatever the peer measures.
+    Play,
+    /// Be silent, whatever the peer measures.
+    Stop,
+    /// Follow the peer again.
+    Resume,
+}
+
+impl Action {
+    /// The payload that asks for it.
+    pub fn payload(self) -> &'static str {
+        match self {
+            Action::Play => "true",
+            Action::Stop => "false",
+            Action::Resume => "",
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Play => "play",
+            Action::Stop => "stop",
+            Action::Resume => "resume",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Action> {
+        [Action::Play, Action::Stop, Action::Resume].into_iter().find(|action| action.name() == name)
+    }
+
+    /// What the firmware makes of a payload.
+    pub fn of_payload(payload: &str) -> Action {
+        let text = payload.trim().to_lowercase();
+        match text.as_str() {
+            "" => return Action::Resume,
+            "true" | "1" | "on" | "play" => return Action::Play,
+            "false" | "0" | "off" | "stop" => return Action::Stop,
+            _ => {}
+        }
+        if let Ok(number) = text.parse::<f64>() {
+            return if number > 0.0 { Action::Play } else { Action::Stop };
+        }
+        match serde_json::from_str::<serde_json::Value>(&text).ok().as_ref().and_then(|v| v.get("play")) {
+            Some(serde_json::Value::Null) => Action::Resume,
+            Some(serde_json::Value::String(inner)) => Action::of_payload(inner),
+            Some(inner @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => {
+                Action::of_payload(&inner.to_string())
+            }
+            _ => Action::Stop,
+        }
+    }
+}
+
+/// How far a command has come. A final state never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CommandState {
+    /// It is in the command log and not yet published.
+    Accepted,
+    /// Its message is out.
+    Published,
+    /// It was published; the device has no way to answer it. Final.
+    Unconfirmable,
+    /// It could not be published in time, or the gateway stopped before it was. Final.
+    Expired,
+}
+
+/// What became of the command's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Delivery {
+    /// No connected client was subscribed to the topic.
+    NoSubscriber,
+    /// It went to every subscriber; none has acknowledged it.
+    Sent,
+    /// A subscriber acknowledged the message.
+    Acknowledged,
+}
+
+/// Where a command came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Surface {
+    /// By REST, or by the routes of the original server.
+    Rest,
+    /// By GraphQL.
+    #[graphql(name = "GRAPHQL")]
+    #[serde(rename = "GRAPHQL")]
+    GraphQl,
+    /// Another MQTT client published it.
+    Mqtt,
+}
+
+/// A command and its life so far.
+#[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
+pub struct CommandRecord {
+    /// The seq of its first entry in the journal.
+    pub id: Seq,
+    /// The seq of its newest state.
+    pub seq: Seq,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When its newest state began.
+    pub at: Timestamp,
+    /// Whom it is for.
+    pub device: String,
+    /// What the device makes of the payload.
+    pub action: Action,
+    /// Where its message goes.
+    pub topic: String,
+    /// As on the wire.
+    pub payload: String,
+    /// How far it has come.
+    pub state: CommandState,
+    /// What became of its message. Absent before it is published.
+    pub delivery: Option<Delivery>,
+    /// Where it came in.
+    pub surface: Surface,
+    /// The MQTT client that published it, when it came by MQTT.
+    pub client_id: Option<String>,
+    /// The address that it came from.
+    pub address: Option<String>,
+    /// The key under which the same command again is this record.
+    pub idempotency_key: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(payloads: &[&str], action: Action) {
+        for payload in payloads {
+            assert_eq!(Action::of_payload(payload), action, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_command_resumes() {
+        all(&["", " ", "\r\n", r#"{"play":""}"#, r#"{"play":null}"#], Action::Resume);
+    }
+
+    #[test]
+    fn words_and_numbers_above_zero_play() {
+        all(&["true", " TRUE ", "1", "on", "Play\n", "0.5", "2", "1e3"], Action::Play);
+        all(&[r#"{"play":1}"#, r#"{"play":true}"#, r#" {"Play": "ON"} "#, r#"{"play":0.1}"#], Action::Play);
+    }
+
+    #[test]
+    fn words_and_numbers_up_to_zero_stop() {
+        all(&["false", "FALSE", "0", "off", " Stop", "0.0", "-0", "-3"], Action::Stop);
+        all(&[r#"{"play":0}"#, r#"{"play":false}"#, r#"{"play":"off"}"#], Action::Stop);
+    }
+
+    #[test]
+    fn any_other_text_stops() {
+        all(
+            &["banana", "{}", "[]", "null", "nan", r#"{"play":[1]}"#, r#"{"play":"#, "true true"],
+            Action::Stop,
+        );
+    }
+
+    #[test]
+    fn what_an_action_sends_asks_for_it() {
+        for action in [Action::Play, Action::Stop, Action::Resume] {
+            assert_eq!(Action::of_payload(action.payload()), action);
+            assert_eq!(Action::named(action.name()), Some(action));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What is said everywhere: readings, presence, commands, rejections, and their place in the journal.
+//!
+//! The same types go out by REST and GraphQL, so each is written once.
+
+mod command;
+mod page;
+mod presence;
+mod reading;
+mod rejection;
+mod scalar;
+
+use bytes::Bytes;
+
+pub use self::{
+    command::{Action, CommandRecord, CommandState, Delivery, Surface},
+    page::{Cursor, Page},
+    presence::{Presence, PresenceChange, PresenceReason, SessionChange, SessionEnd, Status},
+    reading::{Reading, SensorPayload},
+    rejection::{Rejection, RejectionReason},
+    scalar::{Seq, SessionId, Timestamp},
+};
+
+/// Whatever happens, in the order of the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Reading(Reading),
+    Presence(PresenceChange),
+    Session(SessionChange),
+    Command(CommandRecord),
+    Rejection(Rejection),
+}
+
+impl Event {
+    pub fn seq(&self) -> Seq {
+        match self {
+            Event::Reading(reading) => reading.seq,
+            Event::Presence(change) => change.seq,
+            Event::Session(change) => change.seq,
+            Event::Command(record) => record.seq,
+            Event::Rejection(rejection) => rejection.seq,
+        }
+    }
+
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Event::Reading(reading) => reading.at,
+            Event::Presence(change) => change.at,
+            Event::Session(change) => change.at,
+            Event::Command(record) => record.at,
+            Event::Rejection(rejection) => rejection.at,
+        }
+    }
+
+    /// Gives the event its place in the journal. A command's first place is its id.
+    pub fn place(&mut self, seq: Seq) {
+        match self {
+            Event::Reading(reading) => reading.seq = seq,
+            Event::Presence(change) => change.seq = seq,
+            Event::Session(change) => change.seq = seq,
+            Event::Command(record) => {
+                record.seq = seq;
+                if record.id == Seq::ZERO {
+                    record.id = seq;
+                }
+            }
+            Event::Rejection(rejection) => rejection.seq = seq,
+        }
+    }
+}
+
+/// A message that the broker keeps for those who subscribe later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retained {
+    pub topic: String,
+    /// Empty: the topic keeps nothing any more.
+    pub payload: Bytes,
+    /// 0, 1 or 2.
+    pub qos: u8,
+    pub at: Timestamp,
+}
+
+/// Who follows whom: by default the raspberry and the esp32.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair(pub String, pub String);
+
+impl Pair {
+    pub fn contains(&self, device: &str) -> bool {
+        self.peer(device).is_some()
+    }
+
+    pub fn peer(&self, device: &str) -> Option<&str> {
+        match device {
+            _ if device == self.0 => Some(&self.1),
+            _ if device == self.1 => Some(&self.0),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Some of many.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::Seq;
+/// Some of many. `next` is the `after` of the following page, and absent when there is nothing more yet.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<Cursor>,
+}
+
+/// Where a page goes on: after a seq towards what is newer, or before one towards what is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    After(Seq),
+    Before(Seq),
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cursor::After(seq) => write!(f, "{seq}"),
+            Cursor::Before(seq) => write!(f, "before-{seq}"),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cursor, String> {
+        let (cursor, seq): (fn(Seq) -> Cursor, _) = match text.strip_prefix("before-") {
+            Some(seq) => (Cursor::Before, seq),
+            None => (Cursor::After, text),
+        };
+        match seq.parse() {
+            Ok(seq) if seq >= 0 => Ok(cursor(Seq(seq))),
+            _ => Err(format!("{text:?} is neither a seq nor the next of a page")),
+        }
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cursor, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl PartialSchema for Cursor {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+impl ToSchema for Cursor {}
