@@ -164,6 +164,13 @@ impl State {
     }
 }
 
+/// What the router tells a link.
+enum Heard {
+    Message(Routed),
+    Subscribed,
+    Nothing,
+}
+
 /// One client's link to the router. It must be drained at all times; dropping it leaves the router.
 pub struct Link {
     tx: LinkTx,
@@ -176,16 +183,9 @@ pub struct Link {
 impl Link {
     /// Waits for the next message. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Option<Routed>, RouterGone> {
-        let notification = self.rx.next().await.map_err(|_| self.gone())?;
-        match notification {
-            Some(Notification::Forward(forward)) => Ok(Header::split(forward.publish)),
-            // Answered at once and only here: at any other time it would wake a link that is not there.
-            Some(Notification::Unschedule) => {
-                self.rx.ready().map_err(|_| self.gone())?;
-                Ok(None)
-            }
-            Some(Notification::Disconnect(..)) => Err(self.gone()),
-            Some(_) | None => Ok(None),
+        match self.heard().await? {
+            Heard::Message(routed) => Ok(Some(routed)),
+            Heard::Subscribed | Heard::Nothing => Ok(None),
         }
     }
 
@@ -194,7 +194,9 @@ impl Link {
         self.next().now_or_never()
     }
 
-    pub fn subscribe(&mut self, filters: &[String]) -> Result<(), RouterGone> {
+    /// Subscribes, and waits until the router has: what is published from then on comes. What comes by
+    /// older subscriptions meanwhile is returned.
+    pub async fn subscribe(&mut self, filters: &[String]) -> Result<Vec<Routed>, RouterGone> {
         let filters = filters
             .iter()
             .map(|filter| Filter {
@@ -205,7 +207,35 @@ impl Link {
                 retain_forward_rule: RetainForwardRule::Never,
             })
             .collect();
-        self.send(Packet::Subscribe(Subscribe { pkid: 1, filters }, None))
+        self.send(Packet::Subscribe(Subscribe { pkid: 1, filters }, None))?;
+        let mut meanwhile = Vec::new();
+        loop {
+            match self.heard().await? {
+                Heard::Subscribed => return Ok(meanwhile),
+                Heard::Message(routed) => meanwhile.push(routed),
+                Heard::Nothing => {}
+            }
+        }
+    }
+
+    async fn heard(&mut self) -> Result<Heard, RouterGone> {
+        let notification = self.rx.next().await.map_err(|_| self.gone())?;
+        match notification {
+            Some(Notification::Forward(forward)) => {
+                Ok(Header::split(forward.publish).map_or(Heard::Nothing, Heard::Message))
+            }
+            // Answered at once and only here: at any other time it would wake a link that is not there.
+            Some(Notification::Unschedule) => {
+                self.rx.ready().map_err(|_| self.gone())?;
+                Ok(Heard::Nothing)
+            }
+            Some(Notification::Disconnect(..)) => Err(self.gone()),
+            Some(other) => match Option::<Packet>::from(other) {
+                Some(Packet::SubAck(..)) => Ok(Heard::Subscribed),
+                Some(_) | None => Ok(Heard::Nothing),
+            },
+            None => Ok(Heard::Nothing),
+        }
     }
 
     pub fn unsubscribe(&mut self, filter: &str) -> Result<(), RouterGone> {

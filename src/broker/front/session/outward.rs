@@ -62,7 +62,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             .collect();
         if let (Some(link), false) = (&mut self.link, new.is_empty()) {
             // The router has the filter before the index says that somebody listens.
-            link.subscribe(&new)?;
+            for routed in link.subscribe(&new).await? {
+                self.deliver(routed)?;
+            }
         }
         for (subscription, _) in &granted {
             self.front.subscriptions.add(self.id, &subscription.filter, subscription.no_local);
