@@ -11,7 +11,7 @@ use axum::{
     },
     http::{
         HeaderName, HeaderValue, Method, StatusCode,
-        header::{self, CONTENT_TYPE, HOST, LOCATION, ORIGIN, UPGRADE},
+        header::{self, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST, LOCATION, ORIGIN, UPGRADE},
     },
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -164,8 +164,7 @@ fn dressed(router: Router, config: &Config) -> Router {
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(in_time))
         .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS));
-    // Without it an OPTIONS request is answered as any other method that a route does not know.
-    let router = if config.allow_origin.is_empty() { router } else { router.layer(cors(config)) };
+    let router = if config.allow_origin.is_empty() { router } else { shared(router, cors(config)) };
     router
         .layer(from_fn_with_state(guard, guarded))
         .layer(from_fn(problem::with_instance))
@@ -177,6 +176,22 @@ fn dressed(router: Router, config: &Config) -> Router {
 
 fn said(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// With CORS for browsers. An OPTIONS request that asks for no leave of theirs, which `CorsLayer` would answer too,
+/// is answered as any other method that a route does not know.
+fn shared(router: Router, cors: CorsLayer) -> Router {
+    let alone = router.clone();
+    router.layer(cors).layer(from_fn_with_state(
+        alone,
+        async |State(alone): State<Router>, request: Request, next: Next| {
+            let preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+            match *request.method() == Method::OPTIONS && !preflight {
+                true => alone.oneshot(request).await.into_response(),
+                false => next.run(request).await,
+            }
+        },
+    ))
 }
 
 /// Lets pages of the listed origins read the answers.
