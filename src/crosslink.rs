@@ -3,7 +3,7 @@
 //! The rule is the firmware's own: without an override, a device plays while its peer's last reading is
 //! over threshold.
 
-use async_graphql::{Enum, SimpleObject};
+use async_graphql::{ComplexObject, Enum, SimpleObject};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -30,6 +30,7 @@ pub enum Hazard {
 
 /// How a device stands to its peer.
 #[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
+#[graphql(complex)]
 pub struct CrossLink {
     /// Up to which place in the journal this is true: the `after` of a stream that goes on from here.
     pub seq: Seq,
@@ -44,11 +45,20 @@ pub struct CrossLink {
     /// The last reading of the peer.
     pub peer_reading: Option<Reading>,
     /// How old that reading is, in milliseconds.
+    #[graphql(skip)]
     pub peer_reading_age_ms: Option<i64>,
     /// Whether the device plays by the firmware's rule. Absent when its mode is unknown.
     pub expected_playing: Option<bool>,
     /// What may go wrong between the two.
     pub hazard: Hazard,
+}
+
+#[ComplexObject]
+impl CrossLink {
+    /// How old that reading is, in milliseconds. An `Int` would end after 24 days.
+    async fn peer_reading_age_ms(&self) -> Option<f64> {
+        self.peer_reading_age_ms.map(|age| age as f64)
+    }
 }
 
 impl CrossLink {
@@ -80,7 +90,6 @@ impl CrossLink {
 
 /// How a device stands to its peer now. None for a device that has no peer.
 pub fn now(devices: &Devices, device: &str) -> Option<CrossLink> {
-    devices.pair().peer(device)?;
     // Of ten thousand devices two have a peer: the others are not worth a copy of them all.
     devices.pair().peer(device)?;
     at(&devices.state(), devices.pair(), device, Timestamp::now())

@@ -1,30 +1,34 @@
 //! Joins the surfaces in one server: who may ask, how much at a time, and what every answer says.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use axum::{
     Router,
+    body::Body,
     extract::{
         ConnectInfo, Request, State,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::{
         HeaderName, HeaderValue, Method, StatusCode,
-        header::{self, CONTENT_TYPE, HOST, LOCATION, ORIGIN, UPGRADE},
+        header::{self, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST, LOCATION, ORIGIN, UPGRADE},
     },
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
-    serve::ListenerExt,
 };
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
     time::{Duration, Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
-use tower::limit::GlobalConcurrencyLimitLayer;
+use tokio_util::{io::InspectReader, sync::CancellationToken};
+use tower::{ServiceExt, limit::GlobalConcurrencyLimitLayer};
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, set_header::SetResponseHeaderLayer};
-use tracing::{debug, error};
+use tracing::{debug, warn};
 
 use crate::{
     app::App,
@@ -38,6 +42,12 @@ use crate::{
     },
 };
 
+/// Connections at a time, WebSockets among them: a team of five with a page each has some fifty.
+const MAX_CONNECTIONS: usize = 1_024;
+/// A connection on which the head of a request has not come for so long is closed, be it slow or idle.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// After the system refused a connection, for want of file descriptors perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests that are worked on at a time; the others wait. A team of five with a page each uses a tenth.
 const MAX_REQUESTS: usize = 128;
 /// A request whose body has not come, or which is not answered, for so long gives its place to another.
@@ -60,28 +70,82 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 /// Serves until it is told to stop. WebSockets are not waited for: they end with what they talk to.
 pub async fn serve(socket: TcpListener, app: App) {
     let stopping = app.stopping.clone();
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(socket.tap_io(without_delay), service)
-        .with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let server = Server { router: router(app), head_within: HEAD_WITHIN, stopping };
     tokio::select! {
-        result = served => if let Err(why) = result {
-            error!("the HTTP server ended: {why}");
-        },
-        () = drained(stopping) => debug!("some answers were not taken in time"),
+        () = server.run(socket, places) => {}
         () = rest::upkeep() => {}
     }
 }
 
-/// Small answers leave at once.
-fn without_delay(socket: &mut TcpStream) {
-    if let Err(why) = socket.set_nodelay(true) {
-        debug!("a connection stays slow: {why}");
-    }
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    head_within: Duration,
+    stopping: CancellationToken,
 }
 
-async fn drained(stopping: CancellationToken) {
-    stopping.cancelled().await;
-    sleep(DRAIN_WITHIN).await;
+impl Server {
+    /// Accepts connections until the gateway stops, each into a task of its own.
+    async fn run(self, socket: TcpListener, places: Arc<Semaphore>) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = self.stopping.cancelled() => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let Ok(place) = places.clone().try_acquire_owned() else {
+                        metrics::counter!("crosslink_http_refused_total").increment(1);
+                        continue;
+                    };
+                    connections.spawn(self.clone().converse(stream, peer, place));
+                }
+                Err(why) => {
+                    warn!("cannot accept a connection: {why}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if timeout(DRAIN_WITHIN, drained).await.is_err() {
+            debug!("some answers were not taken in time");
+        }
+    }
+
+    /// Answers on one connection until one side closes it.
+    async fn converse(self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+        // Small answers leave at once.
+        if let Err(why) = stream.set_nodelay(true) {
+            debug!("a connection stays slow: {why}");
+        }
+        // The place goes where the socket goes: a WebSocket holds it for as long as it lives.
+        let stream = InspectReader::new(stream, move |_: &[u8]| _ = &place);
+        let router = self.router;
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_within)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(why) = ended {
+            debug!(%peer, "the connection of {peer} ended: {why}");
+        }
+    }
 }
 
 fn router(app: App) -> Router {
@@ -100,8 +164,7 @@ fn dressed(router: Router, config: &Config) -> Router {
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(in_time))
         .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS));
-    // Without it an OPTIONS request is answered as any other method that a route does not know.
-    let router = if config.allow_origin.is_empty() { router } else { router.layer(cors(config)) };
+    let router = if config.allow_origin.is_empty() { router } else { shared(router, cors(config)) };
     router
         .layer(from_fn_with_state(guard, guarded))
         .layer(from_fn(problem::with_instance))
@@ -113,6 +176,22 @@ fn dressed(router: Router, config: &Config) -> Router {
 
 fn said(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// With CORS for browsers. An OPTIONS request that asks for no leave of theirs, which `CorsLayer` would answer too,
+/// is answered as any other method that a route does not know.
+fn shared(router: Router, cors: CorsLayer) -> Router {
+    let alone = router.clone();
+    router.layer(cors).layer(from_fn_with_state(
+        alone,
+        async |State(alone): State<Router>, request: Request, next: Next| {
+            let preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+            match *request.method() == Method::OPTIONS && !preflight {
+                true => alone.oneshot(request).await.into_response(),
+                false => next.run(request).await,
+            }
+        },
+    ))
 }
 
 /// Lets pages of the listed origins read the answers.
@@ -193,9 +272,9 @@ async fn traced(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::{Body, to_bytes};
+    use axum::body::to_bytes;
     use serde_json::{Value, json};
-    use tower::ServiceExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn handler_that_panics() {
         panic!("a secret");
@@ -211,5 +290,54 @@ mod tests {
         let problem: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((&problem["code"], &problem["instance"]), (&json!("INTERNAL"), &json!("/panic")));
         assert_eq!(problem["detail"], "internal error");
+    }
+
+    /// A server that answers `ok` at `/`, and where it listens.
+    async fn server(places: usize, head_within: Duration) -> SocketAddr {
+        let router = Router::new().route("/", get(async || "ok"));
+        let server = Server { router, head_within, stopping: CancellationToken::new() };
+        let socket = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(server.run(socket, Arc::new(Semaphore::new(places))));
+        address
+    }
+
+    /// What comes back until the server closes the connection.
+    async fn answer(mut connection: TcpStream) -> String {
+        let mut said = String::new();
+        // The server may close before it has read all that was sent.
+        let _ = timeout(Duration::from_secs(5), connection.read_to_string(&mut said)).await.unwrap();
+        said
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_come_is_not_waited_for() {
+        let address = server(8, Duration::from_millis(200)).await;
+        let silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert_eq!(answer(silent).await, "");
+        assert!(!answer(slow).await.contains("200 OK"));
+        assert!(answer(idle).await.contains("200 OK"));
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_all_places_are_taken_is_refused_until_one_leaves() {
+        let address = server(1, HEAD_WITHIN).await;
+        let ask = async || {
+            let mut connection = TcpStream::connect(address).await.unwrap();
+            let _ = connection.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+            answer(connection).await
+        };
+        let first = TcpStream::connect(address).await.unwrap();
+        assert_eq!(ask().await, "");
+        drop(first);
+        let begun = Instant::now();
+        while !ask().await.contains("200 OK") {
+            assert!(begun.elapsed() < Duration::from_secs(5), "the place stays taken");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Schema,
     mutation::Peer,
-    problem::{coded, refused},
+    problem::{INVALID, refused},
     schema, websocket,
 };
 use crate::app::App;
@@ -221,7 +221,19 @@ fn answer(headers: &HeaderMap, answer: Answer) -> Response {
 }
 
 fn refusal(status: StatusCode, why: &str) -> Response {
-    json(status, JSON, &coded(Answer::from_errors(vec![ServerError::new(why, None)])))
+    let mut error = ServerError::new(why, None);
+    error.extensions.get_or_insert_default().set("code", code(status));
+    json(status, JSON, &Answer::from_errors(vec![error]))
+}
+
+/// As REST names it.
+fn code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => "METHOD_NOT_ALLOWED",
+        StatusCode::PAYLOAD_TOO_LARGE => "TOO_LARGE",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "UNSUPPORTED_MEDIA_TYPE",
+        _ => INVALID,
+    }
 }
 
 fn json(status: StatusCode, media: &'static str, answer: &Answer) -> Response {

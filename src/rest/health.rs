@@ -3,6 +3,7 @@
 use axum::{Json, extract::State, http::StatusCode};
 use tokio::time::{Duration, timeout};
 
+use super::problem::WhenLooking;
 use crate::{
     app::App,
     health::{Readiness, Report, Trouble},
@@ -13,7 +14,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether the process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "alive",
-    responses((status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok")))]
+    responses((status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok"), WhenLooking))]
 pub async fn alive() -> &'static str {
     "ok"
 }
@@ -25,7 +26,8 @@ pub async fn alive() -> &'static str {
             example = json!({ "status": "ready", "reasons": [] })),
         (status = 503, description = "It cannot", body = Report,
             example = json!({ "status": "unready", "reasons": [
-                { "code": "JOURNAL_FAILING", "since": "2026-11-21T20:15:00.250Z", "detail": "the disk is full" }] }))))]
+                { "code": "JOURNAL_FAILING", "since": "2026-11-21T20:15:00.250Z", "detail": "the disk is full" }] })),
+        WhenLooking))]
 pub async fn ready(State(app): State<App>) -> (StatusCode, Json<Report>) {
     probe(&app).await;
     let report = app.health.report();

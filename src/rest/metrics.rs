@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::{Duration, interval};
 use tracing::warn;
 
+use super::problem::WhenLooking;
 use crate::app::App;
 
 /// The recorder belongs to the process: counters anywhere in it find their way without a handle.
@@ -22,8 +23,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const COMMIT_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 const COMMIT_SECONDS: &str = "crosslink_commit_seconds";
 
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("crosslink_aliases_total", "Messages on a topic that is spelt in another way than the gateway does"),
+    ("crosslink_http_refused_total", "HTTP connections refused because there were too many"),
     ("crosslink_journal_entries_total", "Entries written to the journal"),
     ("crosslink_journal_failures_total", "Batches that the journal could not write at the first try"),
     ("crosslink_mqtt_dropped_total", "Messages that a slow client did not get"),
@@ -78,7 +80,8 @@ pub async fn upkeep() {
 /// Counters since the start, and how things stand.
 #[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics",
     responses((status = 200, description = "In the text format of Prometheus", body = String,
-        content_type = "text/plain; version=0.0.4", example = "crosslink_mqtt_clients 2\n")))]
+        content_type = "text/plain; version=0.0.4", example = "crosslink_mqtt_clients 2\n"),
+        WhenLooking))]
 pub async fn scrape(State(app): State<App>) -> ([(HeaderName, &'static str); 1], String) {
     metrics::gauge!("crosslink_mqtt_clients").set(app.broker.clients() as f64);
     metrics::gauge!("crosslink_journal_head").set(app.hub.head().0 as f64);

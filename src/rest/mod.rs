@@ -35,6 +35,8 @@ const MAX_BODY: usize = 64 * 1024;
         (name = "original", description = "The routes that scripts have used from the beginning"),
         (name = "health", description = "Whether the gateway is alive, can serve, and how it fares"),
     ),
+    servers((url = "/", description = "The gateway that this document comes from")),
+    security(()),
     components(schemas(problem::Problem)),
 )]
 struct Document;

@@ -10,7 +10,10 @@ use axum::{
         FromRequest, FromRequestParts, Request,
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -139,6 +142,7 @@ pub async fn with_instance(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let (parts, body) = problem.of(&path).into_response().into_parts();
+    response.headers_mut().remove(CONTENT_LENGTH);
     // Other layers have added headers to the answer: those stay.
     response.headers_mut().extend(parts.headers);
     *response.body_mut() = body;
@@ -184,6 +188,9 @@ pub struct Query<T>(pub T);
 #[from_request(via(axum::Json), rejection(Problem))]
 pub struct Body<T>(pub T);
 
+/// What may keep a question from any answer.
+pub struct WhenLooking;
+
 /// What a list may answer instead.
 pub struct WhenListing;
 
@@ -195,6 +202,12 @@ pub struct WhenSending;
 
 /// What may keep a command from the original routes, whose other answers are text.
 pub struct WhenKeptOut;
+
+impl IntoResponses for WhenLooking {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        documented(&[421])
+    }
+}
 
 impl IntoResponses for WhenListing {
     fn responses() -> BTreeMap<String, RefOr<Answer>> {

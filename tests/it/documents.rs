@@ -1,6 +1,6 @@
 //! What the documents say is what the code does.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crosslink::config::SETTINGS;
 
@@ -20,6 +20,26 @@ fn the_readme_lists_every_setting_with_its_default() {
         if let Some(default) = setting.default {
             assert!(line.contains(&format!("`{default}`")), "{line} does not say {default}");
         }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_code_of_the_rest_document() {
+    let readme = read("README.md");
+    let openapi: serde_json::Value = serde_json::from_str(&read("openapi/openapi.json")).unwrap();
+    let mut codes = BTreeSet::new();
+    for operation in
+        openapi["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+    {
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            if let Some((code, _)) = answer["description"].as_str().unwrap().split_once(": ") {
+                codes.insert((code.to_owned(), status.clone()));
+            }
+        }
+    }
+    assert!(codes.len() > 5, "{codes:?}");
+    for (code, status) in codes {
+        assert!(readme.contains(&format!("| `{code}` | {status} |")), "README.md has no row for {code}");
     }
 }
 

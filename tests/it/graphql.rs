@@ -181,9 +181,14 @@ async fn http_is_spoken_as_the_specification_says() {
 
     let plain =
         http.post(&url).header(header::CONTENT_TYPE, "text/plain").body(r#"{"query":"{devices{name}}"}"#);
-    assert_eq!(plain.send().await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let plain = plain.send().await.unwrap();
+    assert_eq!(plain.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let plain: Value = plain.json().await.unwrap();
+    assert_eq!(plain["errors"][0]["extensions"]["code"], "UNSUPPORTED_MEDIA_TYPE");
     let large = ask(&"#".repeat(300 * 1024)).send().await.unwrap();
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let large: Value = large.json().await.unwrap();
+    assert_eq!(large["errors"][0]["extensions"]["code"], "TOO_LARGE");
 }
 
 #[tokio::test]

@@ -79,6 +79,23 @@ async fn a_listed_origin_may_use_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_listed_origins_only_a_preflight_is_answered_for_browsers() {
+    let listed = "http://plant.local:3000";
+    let house = House::with(|config| config.allow_origin = vec![listed.to_owned()]).await;
+    for method in ["OPTIONS", "GET", "HEAD", "PUT", "DELETE", "PATCH"] {
+        let (status, ..) = raw(&house, &format!("{method} /play/esp32 HTTP/1.1\r\norigin: {listed}")).await;
+        assert_eq!(status, 404, "{method}");
+    }
+    let (status, _, body) = raw(&house, "OPTIONS /api/v1/devices HTTP/1.1").await;
+    assert_eq!(status, 405, "{body}");
+    let preflight =
+        format!("OPTIONS /play/esp32 HTTP/1.1\r\norigin: {listed}\r\naccess-control-request-method: POST");
+    let (status, head, _) = raw(&house, &preflight).await;
+    assert_eq!(status, 200);
+    assert!(head.contains(&format!("access-control-allow-origin: {listed}")), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_answer_keeps_browsers_from_guessing() {
     let house = House::start().await;
     for path in ["/healthz", "/api/v1/devices", "/nothing"] {
