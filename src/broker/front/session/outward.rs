@@ -116,18 +116,20 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     }
 
     /// Takes what the router has for this client.
-    pub(super) fn drain(&mut self, routed: Option<Routed>) -> Result<(), End> {
-        let mut routed = Some(Ok(routed));
-        for _ in 0..DRAIN {
-            match routed {
-                Some(message) => {
-                    if let Some(message) = message? {
-                        self.deliver(message)?;
-                    }
-                }
+    pub(super) fn drain(&mut self, first: Option<Routed>) -> Result<(), End> {
+        let mut routed = first;
+        for taken in 1.. {
+            if let Some(message) = routed {
+                self.deliver(message)?;
+            }
+            // Looked at before the next is taken: what is taken is delivered.
+            if taken == DRAIN {
+                break;
+            }
+            match self.link.as_mut().and_then(Link::try_next) {
+                Some(next) => routed = next?,
                 None => break,
             }
-            routed = self.link.as_mut().and_then(Link::try_next);
         }
         Ok(())
     }
