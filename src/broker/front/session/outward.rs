@@ -25,9 +25,21 @@ use crate::{
 const DRAIN: usize = 256;
 /// Filters that one client may subscribe to.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
+/// In one packet: each filter is work, and nobody else gets a turn meanwhile.
+const TOO_MANY_FILTERS: End =
+    End::Refused(Code::QUOTA_EXCEEDED, "a packet names more filters than a client may have");
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+        if subscribe.filters.len() > MAX_SUBSCRIPTIONS {
+            return Err(TOO_MANY_FILTERS);
+        }
+        if subscribe.properties.subscription_ids().next().is_some() {
+            let codes = vec![Code::SUBSCRIPTION_IDS_NOT_SUPPORTED; subscribe.filters.len()];
+            let properties = Properties::none();
+            self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties }));
+            return Ok(());
+        }
         if self.link.is_none() {
             let router = self.front.router.clone();
             let link = tokio::task::spawn_blocking(move || router.link()).await;
@@ -97,6 +109,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
+        if unsubscribe.filters.len() > MAX_SUBSCRIPTIONS {
+            return Err(TOO_MANY_FILTERS);
+        }
         let mut codes = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             let Some(at) = self.subscriptions.iter().position(|held| held.filter == *filter) else {
