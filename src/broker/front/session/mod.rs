@@ -262,7 +262,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe)?,
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => {
-                return Err(End::Disconnect { with_will: disconnect.code == Code::DISCONNECT_WITH_WILL });
+                return Err(End::Disconnect { with_will: disconnect.code != Code::SUCCESS });
             }
             Packet::PubComp(_) => {}
             Packet::Connect(_) => return Err(protocol_error("a second CONNECT")),
