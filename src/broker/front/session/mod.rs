@@ -13,8 +13,10 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    task::coop::unconstrained,
     time::{Duration, Instant, sleep_until},
 };
 use tracing::info;
@@ -218,12 +220,24 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         keep_alive.map_or(watch, |keep_alive| watch.min(self.last_heard + keep_alive))
     }
 
-    fn overdue(&self) -> Option<End> {
+    fn overdue(&mut self) -> Option<End> {
         if self.writer.has_output() && self.last_written.elapsed() > WRITE_DEADLINE {
             return Some(End::SocketError);
         }
         let keep_alive = self.keep_alive.filter(|_| !self.paused)?;
-        (self.last_heard.elapsed() >= keep_alive).then_some(End::Keepalive)
+        if self.last_heard.elapsed() < keep_alive {
+            return None;
+        }
+        // What has come in counts, even if there was no time to read it: the whole machine may have slept.
+        match unconstrained(self.reader.read_buf(&mut self.input)).now_or_never() {
+            None => Some(End::Keepalive),
+            Some(Ok(0)) => Some(End::Closed),
+            Some(Ok(_)) => {
+                self.last_heard = Instant::now();
+                None
+            }
+            Some(Err(_)) => Some(End::SocketError),
+        }
     }
 
     /// Handles every whole packet that has come in.
