@@ -127,6 +127,9 @@ fn admit(front: &Front, connect: &Connect, session: SessionId) -> Result<(Arc<st
     if id.len() > MAX_CLIENT_ID || nameless_session || id.chars().any(char::is_control) {
         return Err(Code::CLIENT_ID_NOT_VALID);
     }
+    if front.intake.crowded() {
+        return Err(Code::SERVER_BUSY);
+    }
     if let Some(will) = &connect.will {
         if !is_topic(&will.topic) {
             return Err(Code::TOPIC_INVALID);

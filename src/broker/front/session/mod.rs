@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Ended, Inbound, Input, Settled,
+        Ended, Inbound, Input, Room, Settled,
         router::{Link, RouterGone},
     },
     model::{SessionEnd, SessionId, Timestamp},
@@ -44,10 +44,15 @@ const WATCH: Duration = Duration::from_secs(10);
 pub const MAX_PACKET: usize = 2 * 1024 * 1024;
 /// Messages of one client that may wait for the disk before its socket is read no further.
 pub const MAX_UNSETTLED: usize = 1_000;
+/// Bytes of their payloads for which there is no room yet, before its socket is read no further.
+const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Bytes that wait for the socket before more are made.
 const HIGH_WATER: usize = 64 * 1024;
 /// Bytes read at a time.
 const READ: usize = 4 * 1024;
+/// With less space than this, a new buffer. Small messages share one: each keeps its whole buffer
+/// until it is on disk.
+const LEAST_SPACE: usize = 1024;
 /// Why a session ends.
 pub enum End {
     Disconnect {
@@ -114,6 +119,7 @@ pub struct Session<R, W> {
     settled_now: u64,
     /// Messages for which there was no room on the way to the disk.
     held: VecDeque<Inbound>,
+    held_bytes: usize,
     outgoing: Outgoing,
     /// Packet ids of QoS 2 messages that came in and are not released yet.
     received: HashSet<u16>,
@@ -152,6 +158,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             settled: Arc::default(),
             settled_now: 0,
             held: VecDeque::new(),
+            held_bytes: 0,
             outgoing: Outgoing::new(connect.properties.receive_maximum()),
             received: HashSet::new(),
             last_heard: Instant::now(),
@@ -177,12 +184,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 self.last_heard = Instant::now();
             }
             self.paused = !reading;
-            self.input.reserve(READ);
+            if self.input.capacity() - self.input.len() < LEAST_SPACE {
+                self.input.reserve(READ);
+            }
             tokio::select! {
                 _ = stopping.cancelled() => return End::Shutdown,
                 successor = place.taken() => return End::Takeover(successor),
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
-                () = room(&self.front, self.held.front()), if !self.held.is_empty() => self.hand_over(),
+                relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
                 routed = outward::next(&mut self.link), if self.link.is_some() => {
                     if let Err(end) = routed.map_err(End::from).and_then(|routed| self.drain(routed)) {
                         return end;
@@ -211,6 +220,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     fn reads(&self) -> bool {
         self.unsettled.len() < MAX_UNSETTLED
             && self.held.len() < MAX_UNSETTLED
+            && self.held_bytes < MAX_HELD_BYTES
             && self.writer.output.len() < HIGH_WATER
     }
 
@@ -263,7 +273,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     async fn handle(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) => {
-                if let Some(command) = self.outgoing.acknowledge(ack.packet_id) {
+                let command = self.outgoing.acknowledge(ack.packet_id);
+                if let Some(command) = command.filter(|_| !ack.code.is_failure()) {
                     self.front.intake.send(Input::Delivered { command });
                 }
             }
@@ -366,9 +377,18 @@ fn protocol_error(what: &'static str) -> End {
     End::Refused(Code::PROTOCOL_ERROR, what)
 }
 
-async fn room(front: &Front, held: Option<&Inbound>) {
-    match held {
-        Some(inbound) => front.intake.room(inbound).await,
-        None => std::future::pending().await,
+/// What messages that are held have waited for.
+enum Relief {
+    /// For the first of them.
+    Room(Room),
+    JournalFails,
+}
+
+/// Cancelling takes nothing.
+async fn relief(front: &Front, held: &VecDeque<Inbound>) -> Relief {
+    let Some(first) = held.front() else { return std::future::pending().await };
+    tokio::select! {
+        room = front.intake.room(first) => Relief::Room(room),
+        () = front.intake.until_failing(), if held.iter().any(Inbound::may_go_unrecorded) => Relief::JournalFails,
     }
 }
