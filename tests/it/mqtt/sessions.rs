@@ -306,6 +306,7 @@ async fn a_session_ends_with_its_connection_and_says_so() {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the whole machine sleeps, not only the test")]
 async fn what_came_in_while_the_machine_slept_counts_for_the_keepalive() {
     let house = House::start().await;
     let mut clients = Vec::new();
