@@ -11,12 +11,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     error::Error,
@@ -127,8 +127,11 @@ impl Settled {
 /// Room for this many KiB of messages that wait for the disk. A slow disk is felt by the publishers
 /// before it fills the memory of a small machine.
 const ROOM_KIB: usize = 64 * 1024;
+/// What needs no room may take as much before nobody new may connect: clients that come and go while
+/// the disk refuses must not fill the memory either.
+const CROWD_KIB: usize = ROOM_KIB;
 
-/// The way into history. Messages need room; what the gateway itself has to say always fits, because
+/// The way into history. Messages need room. What the gateway itself has to say always fits, because
 /// connections and requests are bounded where they come in.
 #[derive(Clone)]
 pub struct Intake(Arc<IntakeState>);
@@ -136,8 +139,14 @@ pub struct Intake(Arc<IntakeState>);
 struct IntakeState {
     queue: mpsc::UnboundedSender<Input>,
     room: Semaphore,
-    failing: AtomicBool,
+    /// Taken by sessions that begin and end, and by what clients leave behind, in KiB.
+    crowd: AtomicUsize,
+    failing: watch::Sender<bool>,
 }
+
+/// Room for one message, taken from the others.
+#[must_use]
+pub struct Room(u32);
 
 /// The other end of the [`Intake`].
 pub struct Inputs {
@@ -151,34 +160,51 @@ pub fn intake() -> (Intake, Inputs) {
     let state = Arc::new(IntakeState {
         queue: sender,
         room: Semaphore::new(ROOM_KIB),
-        failing: AtomicBool::new(false),
+        crowd: AtomicUsize::new(0),
+        failing: watch::Sender::new(false),
     });
     (Intake(state.clone()), Inputs { queue: receiver, state })
 }
 
 impl Intake {
     /// Hands a message on, or gives it back while there is no room.
-    pub fn offer(&self, mut inbound: Inbound) -> Result<(), Inbound> {
-        match self.0.room.try_acquire_many(cost(&inbound)) {
+    pub fn offer(&self, inbound: Inbound) -> Result<(), Inbound> {
+        let room = cost(&inbound);
+        match self.0.room.try_acquire_many(room) {
             Ok(permit) => {
                 permit.forget();
-                inbound.room = cost(&inbound);
-                self.send(Input::Publish(inbound));
+                self.put(inbound, Room(room));
                 Ok(())
             }
             Err(_) => Err(inbound),
         }
     }
 
-    /// Waits for room for this message; somebody else may still be faster.
-    pub async fn room(&self, inbound: &Inbound) {
+    /// Waits for room for this message, which [`Intake::put`] then uses. Cancelling takes none.
+    pub async fn room(&self, inbound: &Inbound) -> Room {
+        let room = cost(inbound);
         // The semaphore is never closed.
-        let _ = self.0.room.acquire_many(cost(inbound)).await;
+        if let Ok(permit) = self.0.room.acquire_many(room).await {
+            permit.forget();
+        }
+        Room(room)
+    }
+
+    /// Hands on the message that `room` was taken for.
+    pub fn put(&self, mut inbound: Inbound, Room(room): Room) {
+        inbound.room = room;
+        self.send(Input::Publish(inbound));
     }
 
     /// Hands on what always fits. After the gateway has stopped there is nobody to take it.
     pub fn send(&self, input: Input) {
+        self.0.crowd.fetch_add(crowd(&input), Ordering::Relaxed);
         let _ = self.0.queue.send(input);
+    }
+
+    /// Whether so much waits for the disk that nobody new may come in.
+    pub fn crowded(&self) -> bool {
+        self.0.crowd.load(Ordering::Relaxed) >= CROWD_KIB
     }
 
     /// Writes an event of the gateway's own, and tells its place once it is history.
@@ -193,7 +219,13 @@ impl Intake {
 
     /// Whether the journal cannot write at the moment.
     pub fn failing(&self) -> bool {
-        self.0.failing.load(Ordering::Relaxed)
+        *self.0.failing.borrow()
+    }
+
+    /// Waits until the journal cannot write.
+    pub async fn until_failing(&self) {
+        // The sender lives as long as this does.
+        let _ = self.0.failing.subscribe().wait_for(|failing| *failing).await;
     }
 }
 
@@ -213,16 +245,26 @@ impl Inputs {
             })
             .sum();
         self.state.room.add_permits(room);
+        self.state.crowd.fetch_sub(inputs.iter().map(crowd).sum(), Ordering::Relaxed);
     }
 
     /// Says whether the journal can write, so that the front knows what to wait for.
     pub fn set_failing(&self, failing: bool) {
-        self.state.failing.store(failing, Ordering::Relaxed);
+        self.state.failing.send_if_modified(|was| std::mem::replace(was, failing) != failing);
     }
 
     /// Nothing more is taken: whoever still offers is not waited for.
     pub fn close(&mut self) {
         self.queue.close();
+    }
+}
+
+/// What an input takes without having been given room, in KiB.
+fn crowd(input: &Input) -> usize {
+    match input {
+        Input::Publish(inbound) if inbound.room == 0 => cost(inbound) as usize,
+        Input::Started(_) | Input::Ended(_) => 1,
+        Input::Publish(_) | Input::Delivered { .. } | Input::Derived { .. } => 0,
     }
 }
 
@@ -232,6 +274,11 @@ fn cost(inbound: &Inbound) -> u32 {
 }
 
 impl Inbound {
+    /// Whether nobody waits for it to be history: it is lost when the journal cannot write.
+    pub fn may_go_unrecorded(&self) -> bool {
+        self.ack.is_none() && !self.kept
+    }
+
     /// It as a message that is kept.
     pub fn retained(&self) -> Retained {
         Retained {

@@ -1,5 +1,6 @@
 //! The broker as MQTT clients see it, in both versions.
 
+mod backlog;
 mod messages;
 mod retained;
 mod sessions;

@@ -23,7 +23,7 @@ use crate::{
     model::{SessionEnd, SessionId, Timestamp},
 };
 
-/// From the first byte of a connection to its CONNECT.
+/// From the beginning of a connection to its CONNECT, handshakes included.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
@@ -34,10 +34,10 @@ where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let Arrival { session: id, peer } = arrival;
+    let Arrival { session: id, peer, deadline } = arrival;
     let mut input = BytesMut::new();
     let mut writer = Writer::new(writer);
-    let connect = tokio::time::timeout(CONNECT_DEADLINE, first_packet(&mut reader, &mut input));
+    let connect = tokio::time::timeout_at(deadline, first_packet(&mut reader, &mut input));
     let connect = match front.stopping.run_until_cancelled(connect).await {
         None => return,
         Some(Ok(Ok(connect))) => connect,
@@ -126,6 +126,9 @@ fn admit(front: &Front, connect: &Connect, session: SessionId) -> Result<(Arc<st
     let nameless_session = id.is_empty() && connect.version == Version::V4 && !connect.clean_start;
     if id.len() > MAX_CLIENT_ID || nameless_session || id.chars().any(char::is_control) {
         return Err(Code::CLIENT_ID_NOT_VALID);
+    }
+    if front.intake.crowded() {
+        return Err(Code::SERVER_BUSY);
     }
     if let Some(will) = &connect.will {
         if !is_topic(&will.topic) {

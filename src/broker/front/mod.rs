@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{clients::Clients, codec::QoS, retained::RetainedMessages, subscriptions::Subscriptions};
@@ -161,6 +161,8 @@ const GATEWAY: SessionId = SessionId(0);
 struct Arrival {
     session: SessionId,
     peer: SocketAddr,
+    /// By then it has said CONNECT.
+    deadline: Instant,
 }
 
 /// A message of a client, decoded and not yet judged.
@@ -233,6 +235,7 @@ impl Front {
             .last_session
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)))
             .unwrap_or_default();
-        Arrival { session: SessionId(now.max(last + 1)), peer }
+        let deadline = Instant::now() + connect::CONNECT_DEADLINE;
+        Arrival { session: SessionId(now.max(last + 1)), peer, deadline }
     }
 }

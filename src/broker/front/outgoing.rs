@@ -12,7 +12,7 @@ use crate::model::Seq;
 const WINDOW: usize = 100;
 /// A client that is this far behind gets no more QoS 0, and is cut when a QoS 1 message does not fit.
 const MAX_WAITING: usize = 20_000;
-const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+pub const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// A command that waited longer than this for a stalled client is not sent any more: a device must not
 /// act on what somebody wanted a while ago.
 const COMMAND_LIFE: Duration = Duration::from_secs(5);

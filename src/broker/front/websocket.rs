@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 use axum::extract::ws;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future::ready};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, time::timeout_at};
 use tokio_tungstenite::tungstenite::{
     self,
     handshake::server::{ErrorResponse, Request, Response},
@@ -18,11 +18,7 @@ use tokio_tungstenite::tungstenite::{
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tracing::debug;
 
-use super::{
-    Arrival, Front,
-    connect::{self, CONNECT_DEADLINE},
-    session::MAX_PACKET,
-};
+use super::{Arrival, Front, connect, session::MAX_PACKET};
 use crate::origin;
 
 /// The subprotocol that MQTT clients ask for.
@@ -30,11 +26,11 @@ pub const SUBPROTOCOL: &str = "mqtt";
 
 /// Serves a connection to the WebSocket listener, its handshake included.
 pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, arrival: Arrival) {
-    let peer = arrival.peer;
+    let Arrival { peer, deadline, .. } = arrival;
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_PACKET)).max_frame_size(Some(MAX_PACKET));
     let handshake = tokio_tungstenite::accept_hdr_async_with_config(socket, agree(&front), Some(config));
-    let socket = match front.stopping.run_until_cancelled(timeout(CONNECT_DEADLINE, handshake)).await {
+    let socket = match front.stopping.run_until_cancelled(timeout_at(deadline, handshake)).await {
         None => return,
         Some(Ok(Ok(socket))) => socket,
         Some(Ok(Err(why))) => return debug!(%peer, "no WebSocket from {peer}: {why}"),

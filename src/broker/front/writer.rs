@@ -1,12 +1,15 @@
 //! The bytes on their way to one client.
 
 use bytes::BytesMut;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-
-use super::{
-    codec::{self, Packet, Version},
-    connect::CONNECT_DEADLINE,
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::Duration,
 };
+
+use super::codec::{self, Packet, Version};
+
+/// A client that takes its last packet no sooner goes without: the gateway may be waiting to stop.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A socket to write to, and what is not written yet.
 pub struct Writer<W> {
@@ -51,6 +54,6 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             }
             self.socket.shutdown().await
         };
-        let _ = tokio::time::timeout(CONNECT_DEADLINE, all).await;
+        let _ = tokio::time::timeout(FAREWELL, all).await;
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use crosslink::broker::front::codec::{
     Code, Packet, Property, Publish,
     QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce},
+    Version, encode,
 };
 
 use crate::harness::{Client, House, client::ack, reading};
@@ -288,4 +289,21 @@ async fn a_command_that_waited_too_long_for_a_stalled_device_is_not_sent() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     device.acknowledge(first.packet_id).await;
     assert_eq!(device.hears().await.0, "last");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_is_heard_without_a_hole() {
+    let house = House::start().await;
+    let mut subscriber = house.somebody("subscriber").await;
+    subscriber.subscribe("burst", AtMostOnce).await;
+    let mut publisher = house.somebody("publisher").await;
+    let mut burst = BytesMut::new();
+    for n in 0..10_000 {
+        let message = publisher.message("burst", n.to_string(), AtMostOnce, false);
+        encode(&Packet::Publish(message), Version::V4, &mut burst);
+    }
+    publisher.send_bytes(&burst).await;
+    for n in 0..10_000 {
+        assert_eq!(subscriber.hears().await.1, n.to_string());
+    }
 }

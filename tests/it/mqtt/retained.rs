@@ -141,3 +141,21 @@ async fn what_is_kept_comes_with_the_lower_qos() {
         assert_eq!(client.next_publish().await.qos, expected, "{topic} {qos:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_much_is_kept_as_one_subscriber_can_be_given() {
+    let house = House::start().await;
+    let mut publisher = house.somebody("publisher").await;
+    for n in 0..20 {
+        publisher.keep(&format!("large/{n}"), vec![b'x'; 1024 * 1024]).await;
+    }
+    publisher.keep("large/0", "small now").await;
+    let mut late = house.somebody("late").await;
+    late.subscribe("large/#", AtLeastOnce).await;
+    let mut kept = BTreeSet::new();
+    while let Some(publish) = late.publish_if_any().await {
+        kept.insert(publish.topic);
+    }
+    assert_eq!(kept.len(), 15);
+    late.ping().await;
+}

@@ -304,3 +304,22 @@ async fn a_session_ends_with_its_connection_and_says_so() {
     assert!(again.connack.properties.iter().any(|property| *property == Property::SessionExpiry(0)));
     again.hears_nothing().await;
 }
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the whole machine sleeps, not only the test")]
+async fn what_came_in_while_the_machine_slept_counts_for_the_keepalive() {
+    let house = House::start().await;
+    let mut clients = Vec::new();
+    for n in 0..10 {
+        clients.push(house.client(&n.to_string()).keep_alive(1).connect_v4().await);
+    }
+    for client in &mut clients {
+        client.send(&Packet::PingReq).await;
+    }
+    // The gateway runs on this thread too.
+    std::thread::sleep(Duration::from_secs(2));
+    for client in &mut clients {
+        assert_eq!(client.next().await, Some(Packet::PingResp));
+        client.ping().await;
+    }
+}

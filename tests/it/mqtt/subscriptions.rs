@@ -1,7 +1,7 @@
 //! Who hears what.
 
 use crosslink::broker::front::codec::{
-    Code, Packet, Properties,
+    Code, Packet, Properties, Property,
     QoS::{AtLeastOnce, AtMostOnce},
     Subscribe, Subscription,
 };
@@ -122,4 +122,35 @@ async fn filters_match_whole_levels() {
         }
         client.unsubscribe(filter).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_identifier_is_refused_because_there_are_none() {
+    let house = House::start().await;
+    let mut subscriber = house.client("subscriber").connect_v5().await;
+    let packet = Subscribe {
+        packet_id: 7,
+        properties: Properties::from_iter([Property::SubscriptionId(5)]),
+        filters: vec![subscription("a", AtLeastOnce), subscription("b", AtLeastOnce)],
+    };
+    subscriber.send(&Packet::Subscribe(packet)).await;
+    match subscriber.next().await {
+        Some(Packet::SubAck(suback)) => {
+            assert_eq!(suback.codes, [Code::SUBSCRIPTION_IDS_NOT_SUPPORTED; 2]);
+        }
+        other => panic!("expected SUBACK, got {other:?}"),
+    }
+    house.somebody("publisher").await.say("a", "x").await;
+    subscriber.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_with_more_filters_than_a_client_may_have_ends_the_connection() {
+    let house = House::start().await;
+    let mut subscriber = house.client("subscriber").connect_v5().await;
+    let filters = vec![subscription("#", AtMostOnce); 1_001];
+    subscriber
+        .send(&Packet::Subscribe(Subscribe { packet_id: 7, properties: Properties::none(), filters }))
+        .await;
+    assert_eq!(subscriber.ended().await, Some(Code::QUOTA_EXCEEDED));
 }

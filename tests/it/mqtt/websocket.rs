@@ -3,7 +3,11 @@
 use bytes::BytesMut;
 use crosslink::broker::front::codec::{Packet, QoS::AtLeastOnce, Version, encode};
 use futures_util::{SinkExt, StreamExt};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Duration, Instant, sleep, timeout},
+};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{
@@ -68,4 +72,20 @@ async fn an_idle_connection_keeps_nobody_out() {
     let mut request = format!("ws://{}/", house.mqtt_ws_addr()).into_client_request().unwrap();
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
     assert!(connect_async(request).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_handshake_counts_for_the_deadline_of_connect() {
+    let house = House::start().await;
+    let begun = Instant::now();
+    let mut idle = TcpStream::connect(house.mqtt_ws_addr()).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    let request = "GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                   sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                   sec-websocket-protocol: mqtt\r\n\r\n";
+    idle.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(DEADLINE, idle.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 101"));
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
 }

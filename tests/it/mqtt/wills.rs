@@ -112,3 +112,11 @@ async fn an_orderly_stop_fires_no_wills() {
     assert_eq!(late.hears().await.1, "alive");
     late.hears_nothing().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_because_of_an_error_has_a_will() {
+    let house = House::start().await;
+    let mut witness = witness(&house).await;
+    mortal(&house).connect_v5().await.disconnect_with(Code::UNSPECIFIED).await;
+    assert_eq!(witness.hears().await, ("wills/mortal".to_owned(), "farewell".to_owned()));
+}

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{End, Session, Unsettled, bare};
+use super::{End, Relief, Session, Unsettled, bare};
 use crate::{
     broker::{
         Inbound,
@@ -69,8 +69,13 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 self.answer(packet, true);
                 self.hold(inbound);
             }
-            (Some(_), None) if self.front.intake.failing() => {
-                metrics::counter!("crosslink_unrecorded_total").increment(1);
+            (Some(inbound), None) if self.front.intake.failing() => {
+                // What is kept is history as soon as it can be: at the next start it has to be the same.
+                let handed_on =
+                    inbound.kept && self.held.is_empty() && self.front.intake.offer(inbound).is_ok();
+                if !handed_on {
+                    unrecorded(1);
+                }
             }
             (Some(inbound), None) => self.hold(inbound),
             (None, Some(packet)) => self.answer(packet, false),
@@ -99,16 +104,43 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Hands a message on to history, after those that are held already.
     fn hold(&mut self, inbound: Inbound) {
+        self.held_bytes += inbound.payload.len();
         self.held.push_back(inbound);
         self.hand_over();
     }
 
-    pub(super) fn hand_over(&mut self) {
+    /// Goes on with what is held.
+    pub(super) fn relieve(&mut self, relief: Relief) {
+        match relief {
+            Relief::Room(room) => {
+                if let Some(inbound) = self.held.pop_front() {
+                    self.held_bytes -= inbound.payload.len();
+                    self.front.intake.put(inbound, room);
+                }
+                self.hand_over();
+            }
+            Relief::JournalFails => {
+                let before = self.held.len();
+                self.held.retain(|inbound| !inbound.may_go_unrecorded());
+                self.held_bytes = self.held.iter().map(|inbound| inbound.payload.len()).sum();
+                unrecorded(before - self.held.len());
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
         while let Some(inbound) = self.held.pop_front() {
+            let bytes = inbound.payload.len();
             if let Err(inbound) = self.front.intake.offer(inbound) {
                 self.held.push_front(inbound);
                 break;
             }
+            self.held_bytes -= bytes;
         }
     }
+}
+
+/// Messages that went to other clients, and not into history.
+fn unrecorded(messages: usize) {
+    metrics::counter!("crosslink_unrecorded_total").increment(messages as u64);
 }

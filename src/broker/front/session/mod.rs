@@ -13,8 +13,10 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    task::coop::unconstrained,
     time::{Duration, Instant, sleep_until},
 };
 use tracing::info;
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Ended, Inbound, Input, Settled,
+        Ended, Inbound, Input, Room, Settled,
         router::{Link, RouterGone},
     },
     model::{SessionEnd, SessionId, Timestamp},
@@ -42,10 +44,15 @@ const WATCH: Duration = Duration::from_secs(10);
 pub const MAX_PACKET: usize = 2 * 1024 * 1024;
 /// Messages of one client that may wait for the disk before its socket is read no further.
 pub const MAX_UNSETTLED: usize = 1_000;
+/// Bytes of their payloads for which there is no room yet, before its socket is read no further.
+const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// Bytes that wait for the socket before more are made.
 const HIGH_WATER: usize = 64 * 1024;
 /// Bytes read at a time.
 const READ: usize = 4 * 1024;
+/// With less space than this, a new buffer. Small messages share one: each keeps its whole buffer
+/// until it is on disk.
+const LEAST_SPACE: usize = 1024;
 /// Why a session ends.
 pub enum End {
     Disconnect {
@@ -112,6 +119,7 @@ pub struct Session<R, W> {
     settled_now: u64,
     /// Messages for which there was no room on the way to the disk.
     held: VecDeque<Inbound>,
+    held_bytes: usize,
     outgoing: Outgoing,
     /// Packet ids of QoS 2 messages that came in and are not released yet.
     received: HashSet<u16>,
@@ -150,6 +158,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             settled: Arc::default(),
             settled_now: 0,
             held: VecDeque::new(),
+            held_bytes: 0,
             outgoing: Outgoing::new(connect.properties.receive_maximum()),
             received: HashSet::new(),
             last_heard: Instant::now(),
@@ -175,12 +184,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 self.last_heard = Instant::now();
             }
             self.paused = !reading;
-            self.input.reserve(READ);
+            if self.input.capacity() - self.input.len() < LEAST_SPACE {
+                self.input.reserve(READ);
+            }
             tokio::select! {
                 _ = stopping.cancelled() => return End::Shutdown,
                 successor = place.taken() => return End::Takeover(successor),
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
-                () = room(&self.front, self.held.front()), if !self.held.is_empty() => self.hand_over(),
+                relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
                 routed = outward::next(&mut self.link), if self.link.is_some() => {
                     if let Err(end) = routed.map_err(End::from).and_then(|routed| self.drain(routed)) {
                         return end;
@@ -209,6 +220,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     fn reads(&self) -> bool {
         self.unsettled.len() < MAX_UNSETTLED
             && self.held.len() < MAX_UNSETTLED
+            && self.held_bytes < MAX_HELD_BYTES
             && self.writer.output.len() < HIGH_WATER
     }
 
@@ -218,12 +230,24 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         keep_alive.map_or(watch, |keep_alive| watch.min(self.last_heard + keep_alive))
     }
 
-    fn overdue(&self) -> Option<End> {
+    fn overdue(&mut self) -> Option<End> {
         if self.writer.has_output() && self.last_written.elapsed() > WRITE_DEADLINE {
             return Some(End::SocketError);
         }
         let keep_alive = self.keep_alive.filter(|_| !self.paused)?;
-        (self.last_heard.elapsed() >= keep_alive).then_some(End::Keepalive)
+        if self.last_heard.elapsed() < keep_alive {
+            return None;
+        }
+        // What has come in counts, even if there was no time to read it: the whole machine may have slept.
+        match unconstrained(self.reader.read_buf(&mut self.input)).now_or_never() {
+            None => Some(End::Keepalive),
+            Some(Ok(0)) => Some(End::Closed),
+            Some(Ok(_)) => {
+                self.last_heard = Instant::now();
+                None
+            }
+            Some(Err(_)) => Some(End::SocketError),
+        }
     }
 
     /// Handles every whole packet that has come in.
@@ -249,7 +273,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     async fn handle(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) => {
-                if let Some(command) = self.outgoing.acknowledge(ack.packet_id) {
+                let command = self.outgoing.acknowledge(ack.packet_id);
+                if let Some(command) = command.filter(|_| !ack.code.is_failure()) {
                     self.front.intake.send(Input::Delivered { command });
                 }
             }
@@ -262,7 +287,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe)?,
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => {
-                return Err(End::Disconnect { with_will: disconnect.code == Code::DISCONNECT_WITH_WILL });
+                return Err(End::Disconnect { with_will: disconnect.code != Code::SUCCESS });
             }
             Packet::PubComp(_) => {}
             Packet::Connect(_) => return Err(protocol_error("a second CONNECT")),
@@ -352,9 +377,18 @@ fn protocol_error(what: &'static str) -> End {
     End::Refused(Code::PROTOCOL_ERROR, what)
 }
 
-async fn room(front: &Front, held: Option<&Inbound>) {
-    match held {
-        Some(inbound) => front.intake.room(inbound).await,
-        None => std::future::pending().await,
+/// What messages that are held have waited for.
+enum Relief {
+    /// For the first of them.
+    Room(Room),
+    JournalFails,
+}
+
+/// Cancelling takes nothing.
+async fn relief(front: &Front, held: &VecDeque<Inbound>) -> Relief {
+    let Some(first) = held.front() else { return std::future::pending().await };
+    tokio::select! {
+        room = front.intake.room(first) => Relief::Room(room),
+        () = front.intake.until_failing(), if held.iter().any(Inbound::may_go_unrecorded) => Relief::JournalFails,
     }
 }

@@ -25,9 +25,21 @@ use crate::{
 const DRAIN: usize = 256;
 /// Filters that one client may subscribe to.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
+/// In one packet: each filter is work, and nobody else gets a turn meanwhile.
+const TOO_MANY_FILTERS: End =
+    End::Refused(Code::QUOTA_EXCEEDED, "a packet names more filters than a client may have");
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+        if subscribe.filters.len() > MAX_SUBSCRIPTIONS {
+            return Err(TOO_MANY_FILTERS);
+        }
+        if subscribe.properties.subscription_ids().next().is_some() {
+            let codes = vec![Code::SUBSCRIPTION_IDS_NOT_SUPPORTED; subscribe.filters.len()];
+            let properties = Properties::none();
+            self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties }));
+            return Ok(());
+        }
         if self.link.is_none() {
             let router = self.front.router.clone();
             let link = tokio::task::spawn_blocking(move || router.link()).await;
@@ -99,6 +111,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
+        if unsubscribe.filters.len() > MAX_SUBSCRIPTIONS {
+            return Err(TOO_MANY_FILTERS);
+        }
         let mut codes = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             let Some(at) = self.subscriptions.iter().position(|held| held.filter == *filter) else {
@@ -118,18 +133,20 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     }
 
     /// Takes what the router has for this client.
-    pub(super) fn drain(&mut self, routed: Option<Routed>) -> Result<(), End> {
-        let mut routed = Some(Ok(routed));
-        for _ in 0..DRAIN {
-            match routed {
-                Some(message) => {
-                    if let Some(message) = message? {
-                        self.deliver(message)?;
-                    }
-                }
+    pub(super) fn drain(&mut self, first: Option<Routed>) -> Result<(), End> {
+        let mut routed = first;
+        for taken in 1.. {
+            if let Some(message) = routed {
+                self.deliver(message)?;
+            }
+            // Looked at before the next is taken: what is taken is delivered.
+            if taken == DRAIN {
+                break;
+            }
+            match self.link.as_mut().and_then(Link::try_next) {
+                Some(next) => routed = next?,
                 None => break,
             }
-            routed = self.link.as_mut().and_then(Link::try_next);
         }
         Ok(())
     }
