@@ -376,7 +376,8 @@ impl Track {
             if self.intervals.len() == INTERVALS {
                 self.intervals.pop_front();
             }
-            self.intervals.push_back(Duration::from_micros(at.0.saturating_sub(last.0).max(0).unsigned_abs()));
+            self.intervals
+                .push_back(Duration::from_micros(at.0.saturating_sub(last.0).max(0).unsigned_abs()));
         }
         self.heard = now;
     }

@@ -276,12 +276,13 @@ impl Ingest {
     async fn commit(&mut self, mut batch: Batch, closing: &CancellationToken) -> Result<(), Error> {
         batch.drafts.extend(self.truth.owed());
         if !batch.drafts.is_empty() {
-            let begun = Instant::now();
+            let mut begun = Instant::now();
             while let Err(why) = self.append(&mut batch.drafts).await {
                 self.failing(&why);
                 if closing.run_until_cancelled(sleep(RETRY)).await.is_none() {
                     return Err(why);
                 }
+                begun = Instant::now();
             }
             self.written(begun.elapsed(), batch.drafts.len());
         } else if self.health.ends(Trouble::JournalBehind) {

@@ -1,17 +1,24 @@
-//! A disk that is full: devices go on talking to each other, nothing that was acknowledged is missing, and
+//! A disk that is full or slow: devices go on talking to each other, nothing that was acknowledged is missing, and
 //! the gateway recovers by itself.
 
 use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
+    path::Path,
     process::Command,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use crosslink::broker::front::codec::{Packet, QoS};
+use reqwest::{Method, StatusCode};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use crate::durability::{Process, Publisher, intact};
+use crate::{
+    durability::{Process, Publisher, intact},
+    harness::{self, House, reading},
+};
 
 /// Whatever a test waits for has happened by then, also on a machine that is busy.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -19,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const SMALL: &str = "trap '' 25; ulimit -S -f 1200; exec \"$0\" \"$@\"";
 
 /// A gateway whose files cannot grow beyond some hundred KiB, as on a disk that is full.
-fn cramped(directory: &std::path::Path) -> Process {
+fn cramped(directory: &Path) -> Process {
     Process::start(directory, &["sh", "-c", SMALL])
 }
 
@@ -29,11 +36,16 @@ fn room(gateway: &Process, limit: &str) {
     assert!(done.expect("prlimit").success());
 }
 
+#[allow(clippy::disallowed_methods, reason = "these tests have no runtime to hold up")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 fn until(fact: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < DEADLINE, "not so in time: {fact}");
-        sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
 }
 
@@ -116,7 +128,7 @@ fn a_full_disk_stops_no_device_and_loses_nothing_acknowledged() {
     let (status, body) = gateway.ask("POST", "/play/esp32");
     assert_eq!((status, body.as_str()), (500, "Failed to send command to esp32"));
 
-    sleep(Duration::from_secs(2));
+    pause(Duration::from_secs(2));
     let complaints = gateway.log().iter().filter(|line| line.contains("cannot be written")).count();
     assert_eq!(complaints, 1, "{:#?}", gateway.log());
 
@@ -148,4 +160,77 @@ fn a_gateway_stops_in_time_while_the_disk_is_full() {
     let gateway = Process::start(directory.path(), &[]);
     assert!(gateway.readings("filler").len() as u64 >= acknowledged);
     assert!(gateway.stop() < Duration::from_secs(5));
+}
+
+/// Keeps the gateway from writing, as a disk that hangs does, until it is rolled back.
+async fn hold(house: &House) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(format!("sqlite://{}", house.database().display()));
+    options.max_connections(1);
+    let db = Database::connect(options).await.unwrap();
+    db.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+    db
+}
+
+async fn let_go(db: DatabaseConnection) {
+    db.execute_unprepared("ROLLBACK").await.unwrap();
+    db.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_silent_who_waits_for_the_disk() {
+    let house = House::start().await;
+    let mut device = house.client("esp32").with_presence_of("esp32").connect_v4().await;
+    device.keep("presence/esp32/status", "online").await;
+    house.presence("esp32", "ONLINE", "ANNOUNCED").await;
+
+    let held = hold(&house).await;
+    let begun = Instant::now();
+    let (mut told, mut unready) = (Value::Null, Value::Null);
+    while begun.elapsed() < Duration::from_secs(9) {
+        let packet = device.message("sensors/esp32", reading(20.0), QoS::AtMostOnce, false);
+        device.send(&Packet::Publish(packet)).await;
+        sleep(Duration::from_millis(300)).await;
+        let (_, report) = house.json(house.request(Method::GET, "/readyz")).await;
+        match report["reasons"][0]["code"].as_str() {
+            Some("JOURNAL_BEHIND") if told.is_null() => told = report,
+            Some("JOURNAL_FAILING") => unready = report,
+            _ => {}
+        }
+    }
+    let_go(held).await;
+    device.say("sensors/esp32", reading(20.0)).await;
+
+    assert_eq!(house.history("esp32").await, [("ONLINE".to_owned(), "ANNOUNCED".to_owned())]);
+    assert_eq!(told["status"], "degraded", "a disk that hangs is told while it does");
+    assert_eq!(unready["status"], "unready");
+    harness::until("the disk keeps up", async || {
+        let report = house.get("/readyz").await;
+        if report["status"] == "ready" { Ok(()) } else { Err(report) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_went_away_still_holds_its_idempotency_key() {
+    let house = House::start().await;
+    let held = hold(&house).await;
+    let order = || {
+        let request = house.request(Method::POST, "/api/v1/devices/esp32/commands");
+        request.header("idempotency-key", "once").json(&json!({ "action": "play" }))
+    };
+    order().timeout(Duration::from_millis(500)).send().await.unwrap_err();
+    let (status, problem) = house.json(order()).await;
+    let_go(held).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::CONFLICT, &json!("IDEMPOTENCY_CONFLICT")),
+        "{problem}"
+    );
+
+    let record = harness::until("the command is written", async || match house.json(order()).await {
+        (StatusCode::CONFLICT, problem) => Err(problem),
+        (_, record) => Ok(record),
+    })
+    .await;
+    assert_eq!(house.json(order()).await.1["id"], record["id"], "it was sent once");
 }
