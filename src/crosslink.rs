@@ -90,9 +90,7 @@ impl CrossLink {
 
 /// How a device stands to its peer now. None for a device that has no peer.
 pub fn now(devices: &Devices, device: &str) -> Option<CrossLink> {
-    // Of ten thousand devices two have a peer: the others are not worth a copy of them all.
-    devices.pair().peer(device)?;
-    at(&devices.state(), devices.pair(), device, Timestamp::now())
+    devices.see(|state| at(state, devices.pair(), device, Timestamp::now()))
 }
 
 /// How a device stands to its peer, whenever that changes: first as it is now, or with `after` only what
@@ -112,6 +110,8 @@ pub async fn changes(
         Some(after) => devices.state_as_of(store, after).await?,
         None => devices.state(),
     };
+    // Two of perhaps ten thousand are followed.
+    let state = state.of([&device, &peer]);
     let first = match after {
         Some(_) => None,
         None => at(&state, &pair, &device, Timestamp::now()).map(Ok),
@@ -119,8 +119,10 @@ pub async fn changes(
     let changes = hub.events(state.seq()).scan(state, move |state, event| {
         let change = match event {
             Ok(event) => {
-                state.apply(&event);
                 let concerned = concerns(&event, &device, &peer);
+                if concerned {
+                    state.apply(&event);
+                }
                 concerned.then(|| at(state, &pair, &device, event.at()).map(Ok)).flatten()
             }
             Err(why) => Some(Err(why)),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Duration, Instant, timeout},
+    time::{Duration, Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -33,6 +33,8 @@ const LIFE: Duration = Duration::from_secs(5);
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 /// The acknowledgement still counts so long after the message went out.
 const ACKNOWLEDGED_AT_ALL: Duration = Duration::from_secs(30);
+/// Between attempts to write while the journal refuses.
+const RETRY: Duration = Duration::from_millis(500);
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 255;
 
@@ -46,8 +48,10 @@ struct Inner {
     orders: mpsc::Sender<Order>,
     acknowledgements: Acknowledgements,
     /// Idempotency keys of commands that are not written yet.
-    keys: Mutex<HashSet<String>>,
+    keys: Keys,
 }
+
+type Keys = Arc<Mutex<HashSet<String>>>;
 
 /// Who asks, and from where.
 #[derive(Clone, Debug)]
@@ -73,6 +77,8 @@ struct Acknowledgements(Arc<Mutex<HashMap<Seq, oneshot::Sender<()>>>>);
 /// A command on its way, and where its course is told.
 struct Order {
     record: CommandRecord,
+    /// Until the record is written, whether the caller still waits or not.
+    reserved: Option<Reserved>,
     accepted: Instant,
     progress: watch::Sender<Progress>,
 }
@@ -100,7 +106,7 @@ pub fn open(store: Store, devices: Devices, broker: Broker, intake: Intake) -> (
     let (sender, orders) = mpsc::channel(MAX_OPEN);
     let acknowledgements = Acknowledgements::default();
     let clerk = Clerk { orders, acknowledgements: acknowledgements.clone(), broker, intake };
-    let desk = Inner { store, devices, orders: sender, acknowledgements, keys: Mutex::default() };
+    let desk = Inner { store, devices, orders: sender, acknowledgements, keys: Keys::default() };
     (Desk(Arc::new(desk)), clerk)
 }
 
@@ -116,7 +122,7 @@ impl Desk {
         if !self.0.devices.knows(device) {
             return Err(Error::NotFound { what: "device", name: device.to_owned() });
         }
-        let _reserved = match &origin.idempotency_key {
+        let reserved = match &origin.idempotency_key {
             Some(key) => {
                 let reserved = self.reserve(key)?;
                 if let Some(before) = self.0.store.command_by_key(key).await? {
@@ -144,7 +150,7 @@ impl Desk {
             idempotency_key: origin.idempotency_key,
         };
         let (progress, told) = watch::channel(Progress::Waiting);
-        let order = Order { record, accepted: Instant::now(), progress };
+        let order = Order { record, reserved, accepted: Instant::now(), progress };
         self.0.orders.try_send(order).map_err(|_| Error::Unavailable("the desk"))?;
         follow(told, wait).await
     }
@@ -164,19 +170,19 @@ impl Desk {
                 "a command with the idempotency key {key:?} is on its way at this moment"
             )));
         }
-        Ok(Reserved { desk: self.clone(), key: key.to_owned() })
+        Ok(Reserved { keys: self.0.keys.clone(), key: key.to_owned() })
     }
 }
 
 /// Holds an idempotency key while its command is not in the command log.
 struct Reserved {
-    desk: Desk,
+    keys: Keys,
     key: String,
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.desk.0.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
@@ -230,14 +236,15 @@ impl Clerk {
     }
 }
 
-/// One command's course. It ends early when the journal cannot be written.
+/// One command's course. It ends early when the journal cannot be written before the message goes out.
 async fn see_through(order: Order, acknowledgements: &Acknowledgements, broker: &Broker, intake: &Intake) {
-    let Order { record, accepted, progress } = order;
+    let Order { record, reserved, accepted, progress } = order;
     let Some(mut record) = write(intake, record).await else { return };
+    drop(reserved);
     if accepted.elapsed() > LIFE {
         record.state = CommandState::Expired;
         warn!(command = %record.id, "command {} to {} expired: the journal is behind", record.id, record.device);
-        write(intake, record).await;
+        write_at_last(intake, record).await;
         return;
     }
     let acknowledged = acknowledgements.expect(record.id);
@@ -255,9 +262,9 @@ async fn see_through(order: Order, acknowledgements: &Acknowledgements, broker: 
     record.state = CommandState::Published;
     record.delivery = Some(if receivers == 0 { Delivery::NoSubscriber } else { Delivery::Sent });
     progress.send_replace(Progress::Out(record.clone()));
-    let Some(mut record) = write(intake, record).await else { return };
+    let Some(mut record) = write_at_last(intake, record).await else { return };
     record.state = CommandState::Unconfirmable;
-    let Some(mut record) = write(intake, record).await else { return };
+    let Some(mut record) = write_at_last(intake, record).await else { return };
     if receivers == 0 {
         progress.send_replace(Progress::Done(record));
         return;
@@ -265,7 +272,7 @@ async fn see_through(order: Order, acknowledgements: &Acknowledgements, broker: 
     progress.send_replace(Progress::Final(record.clone()));
     if let Ok(Ok(())) = timeout(ACKNOWLEDGED_AT_ALL, acknowledged.told).await {
         record.delivery = Some(Delivery::Acknowledged);
-        if let Some(record) = write(intake, record).await {
+        if let Some(record) = write_at_last(intake, record).await {
             progress.send_replace(Progress::Done(record));
         }
     }
@@ -277,6 +284,17 @@ async fn write(intake: &Intake, mut record: CommandRecord) -> Option<CommandReco
     match intake.record(Event::Command(record)).await {
         Ok(Event::Command(record)) => Some(record),
         Ok(_) | Err(_) => None,
+    }
+}
+
+/// Appends what has happened already, however long the journal refuses. None once the gateway has stopped.
+async fn write_at_last(intake: &Intake, record: CommandRecord) -> Option<CommandRecord> {
+    loop {
+        let written = write(intake, record.clone()).await;
+        if written.is_some() || !intake.failing() {
+            return written;
+        }
+        sleep(RETRY).await;
     }
 }
 

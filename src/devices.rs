@@ -15,14 +15,16 @@ use utoipa::ToSchema;
 use crate::{
     error::Error,
     model::{
-        Action, CommandRecord, CommandState, Cursor, Event, Pair, Presence, PresenceReason, Reading, Seq,
-        SessionId, Status,
+        Action, CommandRecord, Cursor, Event, Pair, Presence, PresenceReason, Reading, Seq, SessionId, Status,
     },
     store::Store,
 };
 
 /// Devices that are known to a gateway which has never heard them, whoever the pair is: scripts rely on it.
 const ALWAYS_KNOWN: [&str; 2] = ["raspberry", "esp32"];
+
+/// Changes of presence that are read at a time, to see whether an override still holds.
+const PRESENCE_PAGE: u32 = 500;
 
 /// A device as it is known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -100,6 +102,11 @@ impl Devices {
         ALWAYS_KNOWN.contains(&name) || self.read().devices.contains_key(name)
     }
 
+    /// What is seen of all of them, at one place in the journal.
+    pub fn see<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.read())
+    }
+
     /// All of them as one, at one place in the journal.
     pub fn state(&self) -> State {
         self.read().clone()
@@ -128,16 +135,11 @@ impl State {
             let device = state.device(&facts.name);
             device.latest = facts.reading;
             if let Some(record) = &facts.command {
-                // Who spoke for the device when the command was sent decides whether it still holds.
-                let before = store.presence(&facts.name, Some(Cursor::Before(record.id)), 1).await?;
-                let session = before.items.first().and_then(|change| change.presence.session);
-                let published = CommandRecord { seq: record.id, ..record.clone() };
-                device.control.command(&published, session);
+                device.control = Control::as_of(store, record, seq).await?;
             }
             if let Some(change) = facts.presence {
                 device.presence_seq = change.seq;
                 device.presence = change.presence;
-                device.control.presence(&device.presence);
             }
             let heard = device.latest.as_ref().map(|reading| reading.at);
             device.presence.last_message_at = device.presence.last_message_at.max(heard);
@@ -172,11 +174,17 @@ impl State {
     }
 
     fn device(&mut self, name: &str) -> &mut Device {
-        let device = self
-            .devices
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Device { name: name.to_owned(), ..Device::default() }));
-        Arc::make_mut(device)
+        if !self.devices.contains_key(name) {
+            let device = Device { name: name.to_owned(), ..Device::default() };
+            self.devices.insert(name.to_owned(), Arc::new(device));
+        }
+        Arc::make_mut(self.devices.get_mut(name).expect("it was inserted above"))
+    }
+
+    /// Only those that are named.
+    pub fn of(mut self, names: [&str; 2]) -> State {
+        self.devices.retain(|name, _| names.contains(&name.as_str()));
+        self
     }
 
     pub fn seq(&self) -> Seq {
@@ -201,10 +209,30 @@ pub struct Control {
 }
 
 impl Control {
+    /// As it was at `seq`, by the last command that was published before. Who spoke for the device when it
+    /// was decides whether it holds, so that the presence of the device is followed from there on.
+    async fn as_of(store: &Store, record: &CommandRecord, seq: Seq) -> Result<Control, Error> {
+        let before = store.presence(&record.device, Some(Cursor::Before(record.seq)), 1).await?;
+        let mut control = Control::default();
+        control.command(record, before.items.first().and_then(|change| change.presence.session));
+        let mut after = Some(Cursor::After(record.seq));
+        while let Some(cursor) = after.filter(|_| control.forced()) {
+            let page = store.presence(&record.device, Some(cursor), PRESENCE_PAGE).await?;
+            for change in page.items.iter().take_while(|change| change.seq <= seq) {
+                control.presence(&change.presence);
+            }
+            after = page.next.filter(|_| page.items.last().is_some_and(|change| change.seq < seq));
+        }
+        Ok(control)
+    }
+
+    fn forced(&self) -> bool {
+        matches!(self.mode, Mode::ForcedOn | Mode::ForcedOff)
+    }
+
     /// Follows a command that was published, whoever published it.
     pub fn command(&mut self, record: &CommandRecord, session: Option<SessionId>) {
-        let published = record.state == CommandState::Published || record.id == record.seq;
-        if record.state == CommandState::Accepted || !published {
+        if !record.goes_out() {
             return;
         }
         self.session = session;
@@ -217,8 +245,7 @@ impl Control {
 
     /// Follows the session that speaks for the device.
     pub fn presence(&mut self, presence: &Presence) {
-        let forced = matches!(self.mode, Mode::ForcedOn | Mode::ForcedOff);
-        if !forced || presence.status != Status::Online || presence.session == self.session {
+        if !self.forced() || presence.status != Status::Online || presence.session == self.session {
             return;
         }
         if presence.reason == Some(PresenceReason::Handover) {

@@ -51,6 +51,17 @@ impl Gateway {
         let broker = Broker::open(&config, store.retained().await?, intake.clone())?;
         let hub = Hub::new(store.clone(), journal.head());
         let devices = Devices::restored(&store, config.pair.clone()).await?;
+        // Before anything is written: a gateway that cannot open its ports leaves history as it was.
+        let doors = match Doors::open(&config, &broker).await {
+            Ok(doors) => doors,
+            Err(why) => {
+                broker.stop().await;
+                if let Err(why) = journal.close().await {
+                    error!("the database did not close: {why}");
+                }
+                return Err(why);
+            }
+        };
         let health = Health::default();
         let (desk, clerk) = desk::open(store.clone(), devices.clone(), broker.clone(), intake);
         let closing_inputs = CancellationToken::new();
@@ -64,7 +75,13 @@ impl Gateway {
             health: health.clone(),
             pair: config.pair.clone(),
         };
-        let ingest = Ingest::open(parts, &store).await?;
+        let ingest = match Ingest::open(parts, &store).await {
+            Ok(ingest) => ingest,
+            Err(why) => {
+                broker.stop().await;
+                return Err(why);
+            }
+        };
         let stopping = CancellationToken::new();
         let app = App {
             config: config.clone(),
@@ -77,13 +94,6 @@ impl Gateway {
             stopping: stopping.clone(),
         };
 
-        let doors = match Doors::open(&config, &broker).await {
-            Ok(doors) => doors,
-            Err(why) => {
-                broker.stop().await;
-                return Err(why);
-            }
-        };
         let broken = CancellationToken::new();
         let ingest = tokio::spawn({
             let (closing, broken) = (closing_inputs.clone(), broken.clone().drop_guard());

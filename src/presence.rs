@@ -70,7 +70,7 @@ struct Track {
     /// When it was last heard, or came online: silence counts from here.
     heard: Instant,
     intervals: VecDeque<Duration>,
-    last_reading: Option<Instant>,
+    last_reading: Option<Timestamp>,
     /// When it counts as gone if nothing is heard of it.
     gone_at: Option<Instant>,
 }
@@ -152,7 +152,9 @@ impl Watch {
     pub fn tick(&mut self, at: Timestamp, now: Instant) -> Vec<PresenceChange> {
         let mut changes = Vec::new();
         for (device, track) in &mut self.devices {
-            if track.presence.status == Status::Online && now >= track.heard + track.patience() {
+            let silent = now.saturating_duration_since(track.heard);
+            // The first comparison spares the second for nearly all.
+            if track.presence.status == Status::Online && silent >= SILENCE && silent >= track.patience() {
                 changes.push(track.turn(device, Status::Stale, PresenceReason::Silence, at));
                 if track.speakers.is_empty() {
                     track.gone_at = Some(now + GONE);
@@ -282,7 +284,7 @@ impl Watch {
             self.bind(session, device, false);
         }
         let track = self.track(device, now);
-        track.heard_reading(now);
+        track.heard_reading(at, now);
         track.presence.last_message_at = Some(at);
         // By an alias it proves that a device goes on which a session speaks for, no more.
         let proves = !alone || (track.presence.status == Status::Stale && !track.speakers.is_empty());
@@ -304,9 +306,14 @@ impl Watch {
     fn bind(&mut self, session: SessionId, device: &str, announced: bool) {
         // A will is published after its session has ended.
         let Some(speaker) = self.sessions.get_mut(&session) else { return };
+        let track = self.devices.get_mut(device);
+        let speaks = track.as_ref().is_some_and(|track| track.speakers.contains(&session));
+        // One session may speak for thousands: its list is not searched at each reading.
+        if speaks && !announced {
+            return;
+        }
         speaker.bind(device, announced);
-        let Some(track) = self.devices.get_mut(device) else { return };
-        if !track.speakers.contains(&session) {
+        if let Some(track) = track.filter(|_| !speaks) {
             track.speakers.push(session);
         }
     }
@@ -362,12 +369,15 @@ impl Track {
         self.presence.client_id = Some(client_id.to_owned());
     }
 
-    fn heard_reading(&mut self, now: Instant) {
-        if let Some(last) = self.last_reading.replace(now) {
+    /// Its pace is told by when readings arrived, which may be long before they are looked at. A clock that
+    /// is set anew makes one interval wrong, which the median bears.
+    fn heard_reading(&mut self, at: Timestamp, now: Instant) {
+        if let Some(last) = self.last_reading.replace(at) {
             if self.intervals.len() == INTERVALS {
                 self.intervals.pop_front();
             }
-            self.intervals.push_back(now.saturating_duration_since(last));
+            self.intervals
+                .push_back(Duration::from_micros(at.0.saturating_sub(last.0).max(0).unsigned_abs()));
         }
         self.heard = now;
     }

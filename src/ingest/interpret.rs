@@ -1,6 +1,12 @@
 //! What a message means. Pure: it knows the message and the names of the pair, nothing else.
 
+use std::fmt;
+
 use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use serde_json::Value;
 
 use crate::{
@@ -39,6 +45,9 @@ pub struct Interpreted {
 
 /// What `inbound` means, or why it means nothing.
 pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
+    if let Some(reason) = inbound.refused {
+        return Err(reject(inbound, reason, "", refused(reason, inbound)));
+    }
     let (address, alias) = match Place::of(&inbound.topic, pair) {
         Place::Known { address, alias } => (address, alias),
         Place::Unknown => {
@@ -46,9 +55,6 @@ pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Box<Reje
         }
         Place::Foreign => return Ok(Interpreted { meaning: Meaning::Nothing, alias: false }),
     };
-    if let Some(reason) = inbound.refused {
-        return Err(reject(inbound, reason, "", refused(reason, inbound)));
-    }
     let meaning = match address {
         Address::Sensor { device } => sensor(device, inbound).map(Meaning::Reading),
         Address::Presence { device } => presence(device, inbound),
@@ -102,7 +108,60 @@ fn own(payload: &Bytes) -> Bytes {
 fn sensor(device: String, inbound: &Inbound) -> Result<Reading, Flaw> {
     let parsed: SensorPayload =
         serde_json::from_slice(&inbound.payload).map_err(|why| diagnose(&inbound.payload, &why))?;
+    // Fields that are not known were skipped, and will be told to others all the same.
+    serde_json::from_slice::<Sound>(&inbound.payload).map_err(|why| diagnose(&inbound.payload, &why))?;
     Ok(parsed.typed(Seq::ZERO, inbound.at, device, own(&inbound.payload)))
+}
+
+/// JSON that everyone can read: all its texts are UTF-8, all its numbers finite.
+struct Sound;
+
+impl<'de> Deserialize<'de> for Sound {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Sound, D::Error> {
+        json.deserialize_any(Sound)
+    }
+}
+
+impl<'de> Visitor<'de> for Sound {
+    type Value = Sound;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Sound, E> {
+        Ok(Sound)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sound, A::Error> {
+        while list.next_element::<Sound>()?.is_some() {}
+        Ok(Sound)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Sound, A::Error> {
+        while object.next_entry::<Sound, Sound>()?.is_some() {}
+        Ok(Sound)
+    }
 }
 
 fn presence(device: String, inbound: &Inbound) -> Result<Meaning, Flaw> {
@@ -373,6 +432,16 @@ mod tests {
         }
         for payload in [&b""[..], b"{", b"nonsense", br#"{"temperature":1"#] {
             assert_eq!(rejection("sensors/a", payload).0, R::NotJson, "{}", String::from_utf8_lossy(payload));
+        }
+        for (extra, reason) in [
+            (&b"\"\xff\""[..], R::NotUtf8),
+            (b"1e999", R::NonFinite),
+            (br#""\ud800""#, R::NotJson),
+            (&b"[".repeat(200), R::NotJson),
+        ] {
+            let known = br#"{"temperature":1,"humidity":1,"threshold":1,"extra":"#;
+            let close: &[u8] = if extra.starts_with(b"[") { &b"]".repeat(200) } else { b"" };
+            assert_eq!(rejection("sensors/a", &[known, extra, close, b"}"].concat()).0, reason);
         }
         assert_eq!(rejection("sensors/a/b", b"{}").0, R::UnknownTopic);
         assert_eq!(rejection("presence/a/status", b"maybe").0, R::TypeMismatch);

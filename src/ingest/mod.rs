@@ -8,13 +8,14 @@ mod truth;
 
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
     sync::oneshot,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -136,28 +137,33 @@ impl Ingest {
 
     /// Works until it is told to close and has written what came in before; gives the journal back.
     pub async fn run(mut self, closing: CancellationToken) -> Journal {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut inputs = Vec::with_capacity(MAX_BATCH);
+        let mut looked = Instant::now();
         let mut closed = false;
         loop {
             let mut batch = Batch::default();
             tokio::select! {
-                more = self.inputs.take(&mut inputs, MAX_BATCH) => if !more {
-                    return self.journal;
-                },
+                // Time passes last: nobody is called silent while what they said waits to be read.
+                biased;
                 () = closing.cancelled(), if !closed => {
                     self.inputs.close();
                     closed = true;
                 }
-                _ = tick.tick() => {
-                    let changes = self.watch.tick(Timestamp::now(), Instant::now());
-                    batch.changes(changes);
-                }
+                more = self.inputs.take(&mut inputs, MAX_BATCH) => if !more {
+                    // What the last batch corrected is to be found true at the next start.
+                    let _ = self.commit(batch, &closing).await;
+                    return self.journal;
+                },
+                () = sleep(TICK.saturating_sub(looked.elapsed())) => {}
             }
+            let all = inputs.len() < MAX_BATCH && !closed;
             self.inputs.release(&inputs);
             for input in inputs.drain(..) {
                 self.take(input, &mut batch);
+            }
+            if all && looked.elapsed() >= TICK {
+                looked = Instant::now();
+                batch.changes(self.watch.tick(Timestamp::now(), looked));
             }
             if self.commit(batch, &closing).await.is_err() {
                 return self.journal;
@@ -182,10 +188,11 @@ impl Ingest {
         batch.acks.extend(inbound.ack.take());
         let now = Instant::now();
         let retained = inbound.kept.then(|| inbound.retained());
-        if let (Some(retained), Place::Known { address: Address::Presence { device }, .. }) =
-            (&retained, Place::of(&inbound.topic, &self.pair))
+        if let Some(retained) = &retained
+            && let Place::Known { address: Address::Presence { device }, .. } =
+                Place::of(&inbound.topic, &self.pair)
         {
-            self.truth.stands(retained.clone());
+            self.truth.stands(retained);
             batch.doubtful.insert(device);
         }
         let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);
@@ -269,14 +276,17 @@ impl Ingest {
     async fn commit(&mut self, mut batch: Batch, closing: &CancellationToken) -> Result<(), Error> {
         batch.drafts.extend(self.truth.owed());
         if !batch.drafts.is_empty() {
-            let begun = Instant::now();
-            while let Err(why) = self.journal.append(&mut batch.drafts).await {
+            let mut begun = Instant::now();
+            while let Err(why) = self.append(&mut batch.drafts).await {
                 self.failing(&why);
                 if closing.run_until_cancelled(sleep(RETRY)).await.is_none() {
                     return Err(why);
                 }
+                begun = Instant::now();
             }
             self.written(begun.elapsed(), batch.drafts.len());
+        } else if self.health.ends(Trouble::JournalBehind) {
+            info!("nothing waits for the disk any more");
         }
         let events: Vec<Option<Arc<Event>>> =
             batch.drafts.into_iter().map(|draft| draft.event.map(Arc::new)).collect();
@@ -305,9 +315,22 @@ impl Ingest {
         Ok(())
     }
 
+    /// Tries once, and says so while it takes long: a disk that hangs gives no answer.
+    async fn append(&mut self, drafts: &mut [Draft]) -> Result<(), Error> {
+        let mut append = pin!(self.journal.append(drafts));
+        if let Ok(done) = timeout(SLOW, &mut append).await {
+            return done;
+        }
+        let detail = format!("a commit takes longer than {} ms", SLOW.as_millis());
+        if self.health.begins(Trouble::JournalBehind, detail.clone()) {
+            warn!("the disk is slow: {detail}");
+        }
+        append.await
+    }
+
     fn failing(&self, why: &Error) {
         self.inputs.set_failing(true);
-        let detail = format!("the database cannot be written: {}", chain(why));
+        let detail = format!("the database cannot be written: {}", cause(why));
         if self.health.begins(Trouble::JournalFailing, detail.clone()) {
             error!("{detail}; QoS 1 waits, QoS 0 goes unrecorded, trying again");
         }
@@ -386,13 +409,11 @@ fn log(event: &Event) {
     }
 }
 
-/// An error with its causes.
-fn chain(why: &Error) -> String {
-    let mut text = why.to_string();
-    let mut source = std::error::Error::source(why);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+/// What is at the bottom of it: what wraps that says only in whose words it came.
+fn cause(why: &Error) -> String {
+    let mut cause: &dyn std::error::Error = why;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
     }
-    text
+    cause.to_string()
 }

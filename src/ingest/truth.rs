@@ -33,8 +33,14 @@ impl Truth {
     }
 
     /// A client has written on a presence topic.
-    pub(super) fn stands(&mut self, retained: Retained) {
-        self.standing.insert(retained.topic.clone(), retained);
+    pub(super) fn stands(&mut self, retained: &Retained) {
+        if retained.payload.is_empty() {
+            self.standing.remove(&retained.topic);
+            return;
+        }
+        // A copy: what is kept must not keep the whole buffer that it was read into.
+        let payload = Bytes::copy_from_slice(&retained.payload);
+        self.standing.insert(retained.topic.clone(), Retained { payload, ..retained.clone() });
     }
 
     /// Corrects what stands on the device's topics, if it is wrong.
@@ -55,7 +61,7 @@ impl Truth {
     }
 
     fn correct(&mut self, broker: &Broker, topic: String, word: &'static str, even_if_empty: bool) {
-        let standing = self.standing.get(&topic).filter(|retained| !retained.payload.is_empty());
+        let standing = self.standing.get(&topic);
         let right = match standing {
             Some(retained) => retained.payload.trim_ascii().eq_ignore_ascii_case(word.as_bytes()),
             None => !even_if_empty,

@@ -135,6 +135,18 @@ pub struct CommandRecord {
     pub idempotency_key: Option<String>,
 }
 
+impl CommandRecord {
+    /// Whether this is the state in which the message goes out. What another client published is told after
+    /// that, in one state alone.
+    pub fn goes_out(&self) -> bool {
+        match self.state {
+            CommandState::Published => true,
+            CommandState::Unconfirmable => self.id == self.seq,
+            CommandState::Accepted | CommandState::Expired => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

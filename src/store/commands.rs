@@ -2,7 +2,7 @@
 
 use entity::{command_states as states, commands, journal, sources};
 use sea_orm::{
-    FromQueryResult, Order,
+    FromQueryResult, JoinType, Order,
     entity::prelude::*,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
@@ -59,25 +59,35 @@ impl Store {
         self.command_records(&query).await
     }
 
-    /// The newest command of each device in its newest state, both as of `seq`.
-    pub(super) async fn newest_commands_as_of(&self, seq: Seq) -> Result<Vec<CommandRecord>, Error> {
-        let newest_command = Query::select()
-            .expr(Expr::col(("other", commands::Column::Id)).max())
+    /// The command of each device that was published last, as it was when it went out.
+    pub(super) async fn last_published_as_of(&self, seq: Seq) -> Result<Vec<CommandRecord>, Error> {
+        let state = |column| Expr::col(("state", column));
+        let published = state(states::Column::State).eq(CommandState::Published.number());
+        // Another client's command is told once, when it has gone out.
+        let told = state(states::Column::State)
+            .eq(CommandState::Unconfirmable.number())
+            .and(state(states::Column::Seq).eq(state(states::Column::Command)));
+        let last = Query::select()
+            .expr(state(states::Column::Seq))
             .from_as(commands::Entity, "other")
+            .join_as(
+                JoinType::InnerJoin,
+                states::Entity,
+                "state",
+                state(states::Column::Command).eq(Expr::col(("other", commands::Column::Id))),
+            )
             .and_where(
                 Expr::col(("other", commands::Column::Source))
                     .eq(Expr::col(sources::Column::Id.as_column_ref())),
             )
             .and_where(Expr::col(("other", commands::Column::Id)).lte(seq.0))
-            .take();
-        let newest_state = Query::select()
-            .expr(Expr::col(("other_state", states::Column::Seq)).max())
-            .from_as(states::Entity, "other_state")
-            .and_where(Expr::col(("other_state", states::Column::Command)).eq(newest_command))
-            .and_where(Expr::col(("other_state", states::Column::Seq)).lte(seq.0))
+            .and_where(state(states::Column::Seq).lte(seq.0))
+            .and_where(published.or(told))
+            .order_by_expr(Expr::col(("other", commands::Column::Id)), Order::Desc)
+            .limit(1)
             .take();
         let mut query = CommandRow::select();
-        query.and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(newest_state));
+        query.and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(last));
         self.command_records(&query).await
     }
 

@@ -24,7 +24,7 @@ pub struct DeviceFacts {
     pub name: String,
     pub reading: Option<Reading>,
     pub presence: Option<PresenceChange>,
-    /// The newest command, in its newest state.
+    /// The newest command that was published, as it was then.
     pub command: Option<CommandRecord>,
 }
 
@@ -43,7 +43,7 @@ impl Store {
             let name = change.device.clone();
             facts_of(&mut devices, name).presence = Some(change);
         }
-        for record in self.newest_commands_as_of(seq).await? {
+        for record in self.last_published_as_of(seq).await? {
             let name = record.device.clone();
             facts_of(&mut devices, name).command = Some(record);
         }
@@ -92,7 +92,10 @@ mod tests {
         house.append(&mut first).await;
         let record = accepted(&mut house, "b", None).await;
         let then = house.journal.head();
-        let later = moved(&mut house, record.clone(), CommandState::Published, None).await;
+        let published = moved(&mut house, record, CommandState::Published, None).await;
+        moved(&mut house, published.clone(), CommandState::Unconfirmable, None).await;
+        let never = accepted(&mut house, "b", None).await;
+        moved(&mut house, never, CommandState::Expired, None).await;
         let mut second = [reading("b", 21.0), reading("a", 22.0)];
         house.append(&mut second).await;
 
@@ -100,14 +103,14 @@ mod tests {
         assert_eq!(b.name, "b");
         assert_eq!(b.presence.clone().map(Event::Presence), first[0].event);
         assert_eq!(b.reading.clone().map(Event::Reading), first[1].event);
-        assert_eq!(b.command, Some(record));
+        assert_eq!(b.command, None, "it has not gone out");
 
         let now = house.journal.head();
         let [a, b] = &house.store.devices_as_of(now).await.unwrap()[..] else { panic!("two devices") };
         assert_eq!(a.reading.clone().map(Event::Reading), second[1].event);
         assert_eq!((&a.presence, &a.command), (&None, &None));
         assert_eq!(b.reading.clone().map(Event::Reading), second[0].event);
-        assert_eq!(b.command, Some(later));
+        assert_eq!(b.command, Some(published));
         assert_eq!(house.store.devices_as_of(Seq::ZERO).await.unwrap(), []);
     }
 }

@@ -9,6 +9,7 @@ use entity::{command_states, commands, journal, rejection_counts, rejections, re
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, IntoActiveModel, QuerySelect, SqliteTransactionMode,
     TransactionOptions, TransactionTrait, entity::prelude::*, sea_query::OnConflict,
+    sqlx::sqlite::SqliteConnectOptions,
 };
 
 use super::{
@@ -38,6 +39,8 @@ pub struct Draft {
 /// The one writer. There is no second one, in this process or another.
 pub struct Journal {
     db: DatabaseConnection,
+    /// How to connect anew.
+    options: SqliteConnectOptions,
     /// Closed with the writer; holds the lock on the file.
     store: Store,
     head: Seq,
@@ -46,9 +49,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub(super) async fn open(db: DatabaseConnection, store: Store) -> Result<Journal, Error> {
+    pub(super) async fn open(options: SqliteConnectOptions, store: Store) -> Result<Journal, Error> {
+        let db = super::connect(options.clone(), 1).await?;
         let memory = Memory::load(&db).await?;
-        Ok(Journal { db, store, head: memory.head, memory: Some(memory) })
+        Ok(Journal { db, options, store, head: memory.head, memory: Some(memory) })
     }
 
     /// The last entry.
@@ -64,7 +68,7 @@ impl Journal {
         // Taken, and put back after the commit: neither an error nor being cancelled leaves it wrong.
         let mut memory = match self.memory.take() {
             Some(memory) => memory,
-            None => Memory::load(&self.db).await?,
+            None => self.recovered().await?,
         };
         let batch = Batch::of(drafts, &mut memory)?;
         let places = batch.write(&self.db).await?;
@@ -77,6 +81,14 @@ impl Journal {
             }
         }
         Ok(())
+    }
+
+    /// What is in the database, read on a new connection. SQLite ends a transaction by itself when it cannot
+    /// write; the old connection may believe that it goes on, and would commit nothing ever after.
+    async fn recovered(&mut self) -> Result<Memory, DbErr> {
+        self.db.close_by_ref().await?;
+        self.db = super::connect(self.options.clone(), 1).await?;
+        Memory::load(&self.db).await
     }
 
     /// Closes the database, so that all of it is in the one file. Every [`Store`] is of no use afterwards.

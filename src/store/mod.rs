@@ -69,8 +69,10 @@ struct Inner {
 /// another Crosslink uses. The last is known by a lock on `{database}.lock`, which is left in place.
 pub async fn open(database: &Path, durability: Durability) -> Result<(Store, Journal), Error> {
     let (path, lock) = file::prepare(database).await?;
-    let writer = connect(writing(SqliteConnectOptions::new().filename(&path), durability), 1).await?;
-    Migrator::up(&writer, None).await?;
+    let writer = writing(SqliteConnectOptions::new().filename(&path), durability);
+    let db = connect(writer.clone(), 1).await?;
+    Migrator::up(&db, None).await?;
+    db.close().await?;
     let readers = connect(reading(SqliteConnectOptions::new().filename(&path)), MAX_READERS).await?;
     let store = Store(Arc::new(Inner { readers, _lock: lock }));
     let journal = Journal::open(writer, store.clone()).await?;

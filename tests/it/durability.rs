@@ -24,14 +24,17 @@ const PUBLISHERS: usize = 8;
 const READY_AGAIN: Duration = Duration::from_secs(2);
 
 /// The gateway as a process of its own.
-struct Process {
+pub struct Process {
     child: Child,
-    mqtt: SocketAddr,
+    pub mqtt: SocketAddr,
     http: SocketAddr,
+    /// What it has said so far, a line each.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
-    fn start(directory: &Path, wrapper: &[&str]) -> Process {
+    /// `wrapper` is a command that runs the words that follow it.
+    pub fn start(directory: &Path, wrapper: &[&str]) -> Process {
         let binary = env!("CARGO_BIN_EXE_crosslink");
         let words: Vec<&str> = wrapper.iter().copied().chain([binary]).collect();
         let database = format!("sqlite://{}", directory.join("crosslink.db").display());
@@ -66,15 +69,37 @@ impl Process {
             mqtt = mqtt.or_else(|| address("MQTT on "));
             http = http.or_else(|| address("http://"));
         }
-        // Nobody reads on, but the gateway must be able to write.
-        thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Process { child, mqtt: mqtt.expect("checked above"), http: http.expect("checked above") }
+        let log = Arc::new(Mutex::new(log.lines().map(str::to_owned).collect::<Vec<_>>()));
+        let heard = log.clone();
+        // The gateway must be able to write on.
+        thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                heard.lock().unwrap().push(line);
+            }
+        });
+        Process { child, mqtt: mqtt.expect("checked above"), http: http.expect("checked above"), log }
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path)
+    }
+
+    /// Asks without a body; gives the status and the body of the answer.
+    pub fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let mut socket = TcpStream::connect(self.http).expect("HTTP answers");
-        write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            .expect("a request");
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        .expect("a request");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");
         let status = answer[9..12].parse().expect("a status");
@@ -83,7 +108,7 @@ impl Process {
     }
 
     /// Every `n` that the journal holds of a device.
-    fn readings(&self, device: &str) -> HashSet<u64> {
+    pub fn readings(&self, device: &str) -> HashSet<u64> {
         let mut found = HashSet::new();
         let mut after = "0".to_owned();
         loop {
@@ -101,6 +126,14 @@ impl Process {
         }
     }
 
+    /// Asks it to stop; gives the time that it took.
+    pub fn stop(mut self) -> Duration {
+        let begun = Instant::now();
+        Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill");
+        assert!(self.child.wait().expect("it ended").success());
+        begun.elapsed()
+    }
+
     fn kill(mut self) {
         self.child.kill().expect("it was alive");
         self.child.wait().expect("it is dead");
@@ -108,12 +141,12 @@ impl Process {
 }
 
 /// As small an MQTT client as there can be: it publishes QoS 1 and collects what is acknowledged.
-struct Publisher {
-    socket: TcpStream,
+pub struct Publisher {
+    pub socket: TcpStream,
 }
 
 impl Publisher {
-    fn connect(mqtt: SocketAddr, client_id: &str) -> std::io::Result<Publisher> {
+    pub fn connect(mqtt: SocketAddr, client_id: &str) -> std::io::Result<Publisher> {
         let mut socket = TcpStream::connect(mqtt)?;
         socket.set_nodelay(true)?;
         let mut connect =
@@ -126,7 +159,7 @@ impl Publisher {
         Ok(Publisher { socket })
     }
 
-    fn publish(&mut self, device: &str, id: u16, n: u64) -> std::io::Result<()> {
+    pub fn publish(&mut self, device: &str, id: u16, n: u64) -> std::io::Result<()> {
         let topic = format!("sensors/{device}");
         let payload = format!(r#"{{"temperature":20,"humidity":40,"threshold":29,"n":{n}}}"#);
         // Shorter than 128 bytes, so that the length takes one byte.
@@ -139,7 +172,7 @@ impl Publisher {
     }
 
     /// The packet id of the next PUBACK.
-    fn acknowledged(&mut self) -> std::io::Result<u16> {
+    pub fn acknowledged(&mut self) -> std::io::Result<u16> {
         let mut puback = [0; 4];
         self.socket.read_exact(&mut puback)?;
         assert_eq!(puback[..2], [0x40, 2], "a PUBACK");
@@ -212,7 +245,7 @@ fn killed_under_load(kills: usize) {
 }
 
 /// What SQLite says of the file, and whether the journal is without holes.
-fn intact(database: &Path) -> (String, bool) {
+pub fn intact(database: &Path) -> (String, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let db = Database::connect(format!("sqlite://{}", database.display())).await.expect("it opens");

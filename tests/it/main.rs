@@ -9,6 +9,7 @@
 mod harness;
 
 mod crosslink;
+mod disk;
 mod documents;
 mod durability;
 mod floors;

@@ -39,14 +39,23 @@ impl Story {
         let until = self.now + time;
         while self.now < until {
             self.now += SECOND / 4;
-            let changes = self.watch.tick(Timestamp::default(), self.now);
+            let changes = self.watch.tick(self.at(), self.now);
             self.note(changes);
         }
     }
 
     fn hears(&mut self, signal: Signal<'_>) {
-        let changes = self.watch.observe(signal, Timestamp::default(), self.now);
+        self.hears_late(signal, self.at());
+    }
+
+    /// As when a slow disk made it wait since `at`.
+    fn hears_late(&mut self, signal: Signal<'_>, at: Timestamp) {
+        let changes = self.watch.observe(signal, at, self.now);
         self.note(changes);
+    }
+
+    fn at(&self) -> Timestamp {
+        Timestamp((self.now - self.begin).as_micros() as i64)
     }
 
     fn connects(&mut self, session: i64) {
@@ -190,4 +199,36 @@ fn a_device_that_slows_down_is_understood_in_time() {
         story.passes(10 * SECOND);
     }
     assert_eq!(story.changes[before..], []);
+}
+
+#[test]
+fn a_slow_disk_does_not_change_the_pace() {
+    let mut story = Story::new();
+    story.connects(1);
+    for n in 0..20 {
+        // Sent every ten seconds, looked at all at once.
+        let (session, client_id, device) = (SessionId(1), "esp32", "esp32");
+        let signal = Signal::Reading { session, client_id, device, alone: false };
+        story.hears_late(signal, Timestamp(n * 10_000_000));
+    }
+    let before = story.changes.len();
+    story.passes(29 * SECOND);
+    assert_eq!(story.changes[before..], []);
+}
+
+#[test]
+fn a_clock_that_is_set_anew_does_not_change_the_pace() {
+    for jump in [-3_600_000_000, 3_600_000_000] {
+        let mut story = Story::new();
+        story.connects(1);
+        for n in 0..8 {
+            let (session, client_id, device) = (SessionId(1), "esp32", "esp32");
+            let signal = Signal::Reading { session, client_id, device, alone: false };
+            let at = story.at().0 + if n < 4 { 0 } else { jump };
+            story.hears_late(signal, Timestamp(at));
+            story.passes(4 * SECOND);
+        }
+        story.passes(60 * SECOND);
+        assert_eq!(story.changes[1..], [(28 + 12, Status::Stale, PresenceReason::Silence)]);
+    }
 }

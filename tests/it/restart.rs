@@ -1,6 +1,10 @@
 //! What a gateway that stops leaves to the one that starts after it.
 
-use crosslink::broker::front::codec::QoS::AtLeastOnce;
+use crosslink::{
+    broker::front::codec::QoS::AtLeastOnce,
+    config::{Config, Listen},
+    gateway::Gateway,
+};
 use serde_json::{Value, json};
 
 use crate::harness::{Client, House, reading};
@@ -121,4 +125,56 @@ async fn a_gateway_may_be_stopped_in_the_middle_of_everything() {
         let kept = items(&house, "/api/v1/devices/esp32/readings").await.len();
         assert_eq!(kept, (round + 1) * acknowledged);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_override_that_may_be_lost_is_not_in_force_after_a_restart() {
+    let house = House::start().await;
+    let first = device(&house).await;
+    house.post("/api/v1/devices/esp32/commands", json!({ "action": "play" })).await;
+    first.close().await;
+    house.presence("esp32", "OFFLINE", "WILL").await;
+    let again = device(&house).await;
+    house.presence("esp32", "ONLINE", "ANNOUNCED").await;
+    again.close().await;
+    house.presence("esp32", "OFFLINE", "WILL").await;
+    assert_eq!(house.device("esp32").await["mode"], "UNKNOWN");
+
+    let house = house.restart().await;
+
+    assert_eq!(house.device("esp32").await["mode"], "UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_cannot_open_its_ports_leaves_history_as_it_was() {
+    let house = House::start().await;
+    let mut client = device(&house).await;
+    client.say("sensors/esp32", reading(20.0)).await;
+    let folder = house.stop().await;
+    let database = folder.path().join("crosslink.db");
+    let before = std::fs::read(&database).unwrap();
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = Config {
+        database: database.clone(),
+        http: Listen::Off,
+        mqtt: Listen::At(taken.local_addr().unwrap()),
+        mqtt_ws: Listen::Off,
+        ..Config::default()
+    };
+    assert!(Gateway::start(config).await.is_err());
+
+    assert!(std::fs::read(&database).unwrap() == before);
+    assert!(!folder.path().join("crosslink.db-wal").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_keep_nothing_are_not_remembered() {
+    let house = House::start().await;
+    let mut client = device(&house).await;
+    client.keep(TOPIC, "").await;
+    client.say("sensors/esp32", reading(20.0)).await;
+    let mut listener = house.somebody("listener").await;
+    listener.subscribe(TOPIC, AtLeastOnce).await;
+    assert_eq!(listener.hears().await.1, "online", "what is true is kept again");
 }
