@@ -24,14 +24,14 @@ const PUBLISHERS: usize = 8;
 const READY_AGAIN: Duration = Duration::from_secs(2);
 
 /// The gateway as a process of its own.
-struct Process {
+pub struct Process {
     child: Child,
-    mqtt: SocketAddr,
-    http: SocketAddr,
+    pub mqtt: SocketAddr,
+    pub http: SocketAddr,
 }
 
 impl Process {
-    fn start(directory: &Path, wrapper: &[&str]) -> Process {
+    pub fn start(directory: &Path, wrapper: &[&str]) -> Process {
         let binary = env!("CARGO_BIN_EXE_crosslink");
         let words: Vec<&str> = wrapper.iter().copied().chain([binary]).collect();
         let database = format!("sqlite://{}", directory.join("crosslink.db").display());
@@ -71,7 +71,7 @@ impl Process {
         Process { child, mqtt: mqtt.expect("checked above"), http: http.expect("checked above") }
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub fn get(&self, path: &str) -> (u16, String) {
         let mut socket = TcpStream::connect(self.http).expect("HTTP answers");
         write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             .expect("a request");
@@ -101,7 +101,7 @@ impl Process {
         }
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().expect("it was alive");
         self.child.wait().expect("it is dead");
     }
