@@ -1,14 +1,16 @@
 //! Promises that no single surface makes: what is in the file, what comes before what, and how it ends.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use crosslink::{
     broker::front::codec::{
-        Code, Packet,
+        Code, Packet, Publish,
         QoS::{AtLeastOnce, AtMostOnce},
     },
     config::Durability,
-    model::{Rejection, RejectionReason},
+    model::{
+        Action, CommandRecord, CommandState, Event, Rejection, RejectionReason, Seq, Surface, Timestamp,
+    },
     store,
 };
 use reqwest::Method;
@@ -18,8 +20,12 @@ use sea_orm::{
 };
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::time::sleep;
 
-use crate::harness::{House, reading};
+use crate::{
+    durability::Process,
+    harness::{Client, House, Newcomer, client::ack, reading},
+};
 
 /// Another program that looks into the database.
 async fn opened(database: &Path) -> DatabaseConnection {
@@ -183,6 +189,50 @@ async fn while_the_disk_is_slow_only_the_acknowledgement_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_a_thousand_messages_on_the_way_to_a_slow_disk_is_read_no_further() {
+    const ON_THE_WAY: u16 = 1_000;
+    let house = House::start().await;
+    let mut device = house.client("esp32").keep_alive(1).connect_v4().await;
+    device.say("sensors/esp32", reading(0.0)).await;
+    let slow = slow_disk(&house).await;
+    let message = device.message("sensors/esp32", reading(1.0), AtLeastOnce, false);
+    let publish = async |device: &mut Client, id| {
+        device.send(&Packet::Publish(Publish { packet_id: id, ..message.clone() })).await;
+    };
+
+    for id in 1..ON_THE_WAY {
+        publish(&mut device, id).await;
+    }
+    device.ping().await;
+    publish(&mut device, ON_THE_WAY).await;
+    device.send(&Packet::PingReq).await;
+    device.hears_nothing().await;
+    // Longer than its keepalive, which stands still meanwhile.
+    sleep(Duration::from_secs(2)).await;
+    slow.rollback().await.unwrap();
+
+    let mut answers = Vec::new();
+    for _ in 0..=ON_THE_WAY {
+        answers.push(device.next().await.expect("the connection is alive"));
+    }
+    // It is read on as soon as there is room for one more.
+    answers.retain(|packet| *packet != Packet::PingResp);
+    assert_eq!(answers, (1..=ON_THE_WAY).map(|id| Packet::PubAck(ack(id))).collect::<Vec<_>>());
+    house.presence("esp32", "ONLINE", "READING").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_says_much_in_a_long_life_is_heard_to_the_end() {
+    let house = House::start().await;
+    let mut device = house.somebody("esp32").await;
+    // More than may be on the way to the disk at one moment.
+    let nonsense = vec![b'x'; 250_000];
+    for _ in 0..300 {
+        device.say("sensors/esp32", &nonsense).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_acknowledged_is_there_for_who_asks() {
     let house = House::start().await;
     let mut device = house.somebody("esp32").await;
@@ -238,4 +288,56 @@ async fn two_gateways_live_in_one_process() {
     one.stop().await;
     other.somebody("esp32").await.say("sensors/esp32", reading(21.0)).await;
     assert_eq!(listener.hears().await.0, "sensors/esp32");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_a_killed_gateway_left_come_to_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("crosslink.db");
+    let (store, mut journal) = store::open(&database, Durability::Normal).await.unwrap();
+    for state in [CommandState::Accepted, CommandState::Published] {
+        let at = Timestamp::now();
+        let record = CommandRecord {
+            id: Seq::ZERO,
+            seq: Seq::ZERO,
+            accepted_at: at,
+            at,
+            device: "esp32".to_owned(),
+            action: Action::Play,
+            topic: "commands/esp32/play".to_owned(),
+            payload: "true".to_owned(),
+            state,
+            delivery: None,
+            surface: Surface::Rest,
+            client_id: None,
+            address: None,
+            idempotency_key: None,
+        };
+        let draft = store::Draft { event: Some(Event::Command(record)), retained: None };
+        journal.append(&mut [draft]).await.unwrap();
+    }
+    journal.close().await.unwrap();
+    drop(store);
+
+    let house = House::with(|config| config.database = database).await;
+
+    assert_eq!(house.get("/api/v1/commands/1").await["state"], "EXPIRED");
+    assert_eq!(house.get("/api/v1/commands/2").await["state"], "UNCONFIRMABLE");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aliases_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Process::start(folder.path(), &[]);
+    let mut device = Newcomer::new(gateway.mqtt, "old").connect_v4().await;
+    for topic in ["sensors/rasperry", "sensors/raspberry", "sensors/rasperry"] {
+        device.say(topic, reading(20.0)).await;
+    }
+    device.say("/presence/esp32/status", "online").await;
+    device.say("esp32/play", "true").await;
+
+    let (_, metrics) = gateway.get("/metrics");
+    gateway.kill();
+    assert!(metrics.lines().any(|line| line == "crosslink_aliases_total 4"), "{metrics}");
 }
