@@ -18,6 +18,8 @@ mod http;
 mod mqtt;
 mod presence;
 mod presence_rules;
+mod promises;
 mod rest;
 mod restart;
 mod setup;
+mod statements;

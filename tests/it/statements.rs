@@ -1,0 +1,124 @@
+//! What a question costs the database, however many devices there are.
+
+use reqwest::Client as Http;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    durability::Process,
+    harness::{Newcomer, reading},
+};
+
+/// Devices that a gateway knows before anybody speaks: the pair.
+const PAIR: usize = 2;
+/// What is asked again costs the same, unless a change of presence is written at that moment.
+const REPEATED: usize = 5;
+
+/// A gateway as a process of its own, because its counters belong to the process.
+struct Counted {
+    process: Option<Process>,
+    http: Http,
+    _folder: TempDir,
+}
+
+impl Counted {
+    /// With devices that have sent five readings each.
+    async fn with(devices: usize) -> Counted {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start(folder.path(), &[]);
+        let mut client = Newcomer::new(process.mqtt, "many").connect_v4().await;
+        for device in 0..devices {
+            for n in 0..5 {
+                client.say(&format!("sensors/d{device}"), reading(f64::from(n))).await;
+            }
+        }
+        Counted { process: Some(process), http: Http::new(), _folder: folder }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.process.as_ref().unwrap().http)
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.http.get(self.url(path)).send().await.unwrap().text().await.unwrap()
+    }
+
+    async fn ask(&self, query: &str) -> Value {
+        let request = self.http.post(self.url("/graphql")).json(&json!({ "query": query }));
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn statements(&self) -> u64 {
+        let text = self.get("/metrics").await;
+        let count = text.lines().find_map(|line| line.strip_prefix("crosslink_sql_statements_total "));
+        count.expect("statements are counted").parse().unwrap()
+    }
+
+    /// The statements of one question.
+    async fn cost(&self, ask: impl AsyncFn()) -> u64 {
+        let mut least = u64::MAX;
+        for _ in 0..REPEATED {
+            let before = self.statements().await;
+            ask().await;
+            least = least.min(self.statements().await - before);
+        }
+        least
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_devices_cost_as_many_statements_as_one() {
+    let mut costs = Vec::new();
+    for devices in [1, 50] {
+        let gateway = Counted::with(devices).await;
+        let by_graphql = gateway
+            .cost(async || {
+                let query = "{ devices { name latest { seq } presence { status } crossLink { mode } } }";
+                let answer = gateway.ask(query).await;
+                assert_eq!(answer["data"]["devices"].as_array().unwrap().len(), devices + PAIR, "{answer}");
+            })
+            .await;
+        let by_rest = gateway
+            .cost(async || {
+                let page: Value = serde_json::from_str(&gateway.get("/api/v1/devices").await).unwrap();
+                assert_eq!(page["items"].as_array().unwrap().len(), devices + PAIR, "{page}");
+            })
+            .await;
+        costs.push((by_graphql, by_rest));
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[1].0 <= 3 && costs[1].1 <= 3, "{costs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readings_of_many_devices_cost_one_statement_each_and_no_more_than_64() {
+    const ASKED: &str = "{ devices { readings(first: 3) { edges { node { seq } } } } }";
+    let few = Counted::with(10).await;
+    let cost = few
+        .cost(async || {
+            let answer = few.ask(ASKED).await;
+            let devices = answer["data"]["devices"].as_array().unwrap();
+            let full =
+                devices.iter().filter(|device| device["readings"]["edges"].as_array().unwrap().len() == 3);
+            assert_eq!(full.count(), 10, "{answer}");
+        })
+        .await;
+    assert_eq!(cost, 10 + PAIR as u64);
+
+    let many = Counted::with(70).await;
+    let cost = many
+        .cost(async || {
+            let answer = many.ask(ASKED).await;
+            assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID", "{answer}");
+        })
+        .await;
+    assert!(cost <= 64, "{cost} statements");
+}
