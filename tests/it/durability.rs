@@ -27,7 +27,7 @@ const READY_AGAIN: Duration = Duration::from_secs(2);
 pub struct Process {
     child: Child,
     pub mqtt: SocketAddr,
-    http: SocketAddr,
+    pub http: SocketAddr,
     /// What it has said so far, a line each.
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -134,7 +134,7 @@ impl Process {
         begun.elapsed()
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().expect("it was alive");
         self.child.wait().expect("it is dead");
     }

@@ -54,6 +54,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             will: false,
         };
         let recorded = self.front.judge(incoming, fan_out);
+        if recorded.as_ref().is_some_and(|inbound| inbound.kept) {
+            // History may correct what is kept, and the correction must be heard after it.
+            self.front.router.publish(fan_out);
+        }
         let code = match recorded.as_ref().and_then(|inbound| inbound.refused) {
             Some(RejectionReason::TooLarge) => Code::PACKET_TOO_LARGE,
             Some(_) => Code::NOT_AUTHORIZED,

@@ -340,19 +340,13 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             // There is nobody left to wait.
             front.intake.send(Input::Publish(inbound));
         }
-        front.intake.send(Input::Ended(Ended {
-            session: self.id,
-            client_id: client_id.clone(),
-            address: self.peer.to_string(),
-            at: Timestamp::now(),
-            end: kind,
-            will_published: will.is_some(),
-            successor,
-        }));
-        if let Some(will) = will {
+        let will_published = will.is_some();
+        // The will stands and is heard before history is told of the end: what the gateway says to correct
+        // it comes later, and is not said at all when the will has said it.
+        let will = will.and_then(|will| {
             let incoming = Incoming {
                 session: self.id,
-                client_id,
+                client_id: client_id.clone(),
                 topic: will.topic,
                 payload: will.payload,
                 qos: will.qos,
@@ -360,10 +354,21 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 will: true,
             };
             let mut fan_out = FanOut::new();
-            if let Some(inbound) = front.judge(incoming, &mut fan_out) {
-                front.intake.send(Input::Publish(inbound));
-            }
+            let recorded = front.judge(incoming, &mut fan_out);
             front.router.publish(&mut fan_out);
+            recorded
+        });
+        front.intake.send(Input::Ended(Ended {
+            session: self.id,
+            client_id,
+            address: self.peer.to_string(),
+            at: Timestamp::now(),
+            end: kind,
+            will_published,
+            successor,
+        }));
+        if let Some(will) = will {
+            front.intake.send(Input::Publish(will));
         }
         (self.writer, code)
     }
