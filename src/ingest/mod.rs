@@ -65,6 +65,8 @@ pub struct Ingest {
     health: Health,
     pair: Pair,
     hinted: HashSet<(Arc<str>, String)>,
+    /// Names that were commanded and have never spoken.
+    silent: HashSet<String>,
 }
 
 /// What is given to ingest, already at work.
@@ -132,6 +134,7 @@ impl Ingest {
             health,
             pair,
             hinted: HashSet::new(),
+            silent: HashSet::new(),
         })
     }
 
@@ -234,13 +237,22 @@ impl Ingest {
     }
 
     /// Refuses a device that would be one too many.
-    fn admit(&self, interpreted: Interpreted, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
-        let device = match &interpreted.meaning {
-            Meaning::Reading(reading) => &reading.device,
-            Meaning::Online { device } | Meaning::Offline { device } => device,
-            Meaning::Command(_) | Meaning::Nothing => return Ok(interpreted),
+    fn admit(&mut self, interpreted: Interpreted, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
+        let (device, speaks) = match &interpreted.meaning {
+            Meaning::Reading(reading) => (&reading.device, true),
+            Meaning::Online { device } | Meaning::Offline { device } => (device, true),
+            Meaning::Command(record) => (&record.device, false),
+            Meaning::Nothing => return Ok(interpreted),
         };
-        if self.watch.len() < MAX_DEVICES || self.watch.status(device).is_some() {
+        if self.watch.status(device).is_some() || self.pair.contains(device) {
+            return Ok(interpreted);
+        }
+        // Who is only spoken to is no device, but the journal has to name it.
+        let known = self.watch.len() + self.silent.len();
+        if known < MAX_DEVICES || (!speaks && self.silent.contains(device)) {
+            if !speaks {
+                self.silent.insert(device.clone());
+            }
             return Ok(interpreted);
         }
         let detail = format!("there are {MAX_DEVICES} devices already, and {device} is none of them");

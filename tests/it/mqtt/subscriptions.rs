@@ -154,3 +154,35 @@ async fn a_packet_with_more_filters_than_a_client_may_have_ends_the_connection()
         .await;
     assert_eq!(subscriber.ended().await, Some(Code::QUOTA_EXCEEDED));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_after_the_suback_is_heard_however_busy_the_broker_is() {
+    const ROUNDS: usize = 60;
+    let house = House::start().await;
+    let mut busy = Vec::new();
+    for n in 0..2 {
+        let (mut talker, mut listener) =
+            (house.somebody(&format!("talker{n}")).await, house.somebody(&format!("listener{n}")).await);
+        listener.subscribe("noise", AtMostOnce).await;
+        // QoS 0, 100 bytes of payload, 200 at a time.
+        let packet = [&[0x30, 107, 0, 5][..], b"noise", &[b'x'; 100]].concat();
+        let packets = packet.repeat(200);
+        busy.push(tokio::spawn(async move {
+            loop {
+                talker.send_bytes(&packets).await;
+            }
+        }));
+        busy.push(tokio::spawn(async move { while listener.next().await.is_some() {} }));
+    }
+    let mut publisher = house.somebody("publisher").await;
+    for n in 0..ROUNDS {
+        let mut subscriber = house.somebody(&format!("subscriber{n}")).await;
+        let topic = format!("quiet/{n}");
+        subscriber.subscribe(&topic, AtMostOnce).await;
+        publisher.publish(&topic, "now", AtMostOnce, false).await;
+        assert_eq!(subscriber.hears().await, (topic, "now".to_owned()));
+    }
+    for task in busy {
+        task.abort();
+    }
+}

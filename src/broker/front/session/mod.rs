@@ -180,10 +180,12 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
             self.fill_output();
             let reading = self.reads();
-            if reading && self.paused {
-                self.last_heard = Instant::now();
-            }
+            let resumed = reading && self.paused;
             self.paused = !reading;
+            if resumed {
+                self.last_heard = Instant::now();
+                watch.as_mut().reset(self.deadline());
+            }
             if self.input.capacity() - self.input.len() < LEAST_SPACE {
                 self.input.reserve(READ);
             }
