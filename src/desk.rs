@@ -5,13 +5,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Duration, Instant, sleep, timeout},
 };
 use tracing::{info, warn};
@@ -51,7 +51,14 @@ struct Inner {
     keys: Keys,
 }
 
-type Keys = Arc<Mutex<HashSet<String>>>;
+type Keys = Arc<Reservations>;
+
+/// Idempotency keys, each reserved for one command at a time.
+#[derive(Default)]
+struct Reservations {
+    keys: Mutex<HashSet<String>>,
+    freed: Notify,
+}
 
 /// Who asks, and from where.
 #[derive(Clone, Debug)]
@@ -124,7 +131,7 @@ impl Desk {
         }
         let reserved = match &origin.idempotency_key {
             Some(key) => {
-                let reserved = self.reserve(key)?;
+                let reserved = self.reserve(key).await?;
                 if let Some(before) = self.0.store.command_by_key(key).await? {
                     return repeated(before, device, action, key);
                 }
@@ -160,17 +167,27 @@ impl Desk {
         self.0.acknowledgements.tell(command);
     }
 
-    fn reserve(&self, key: &str) -> Result<Reserved, Error> {
+    /// Waits while another command with this key is on its way into the command log.
+    async fn reserve(&self, key: &str) -> Result<Reserved, Error> {
         if key.is_empty() || key.len() > MAX_KEY {
             return Err(Error::Invalid(format!("an idempotency key has 1 to {MAX_KEY} bytes")));
         }
-        let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if !keys.insert(key.to_owned()) {
-            return Err(Error::IdempotencyConflict(format!(
+        let keys = &self.0.keys;
+        let reserved = async {
+            loop {
+                // Listening begins before looking, so that no freed key goes unnoticed.
+                let freed = keys.freed.notified();
+                if keys.lock().insert(key.to_owned()) {
+                    return Reserved { keys: keys.clone(), key: key.to_owned() };
+                }
+                freed.await;
+            }
+        };
+        timeout(LIFE, reserved).await.map_err(|_| {
+            Error::IdempotencyConflict(format!(
                 "a command with the idempotency key {key:?} is on its way at this moment"
-            )));
-        }
-        Ok(Reserved { keys: self.0.keys.clone(), key: key.to_owned() })
+            ))
+        })
     }
 }
 
@@ -182,7 +199,14 @@ struct Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.keys.lock().remove(&self.key);
+        self.keys.freed.notify_waiters();
+    }
+}
+
+impl Reservations {
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -262,3 +262,18 @@ async fn the_contract_is_served_as_it_is_committed() {
     assert_eq!(served, serde_json::from_str::<Value>(committed).unwrap());
     assert_eq!(crosslink::rest::contract(), committed, "cargo run -- schema openapi > openapi/openapi.json");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_many_times_at_once_is_one_command() {
+    let house = House::start().await;
+    let _pump = device(&house, "pump", &[20.0]).await;
+    let requests = (0..10).map(|_| async {
+        let request = command(&house, "pump", r#"{"action":"play"}"#).header("idempotency-key", "once");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.json::<Value>().await.unwrap()["id"].clone()
+    });
+    let mut ids = futures_util::future::join_all(requests).await;
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
