@@ -159,14 +159,16 @@ impl Ingest {
                 },
                 () = sleep(TICK.saturating_sub(looked.elapsed())) => {}
             }
-            let all = inputs.len() < MAX_BATCH && !closed;
+            let behind = if inputs.len() < MAX_BATCH { Duration::ZERO } else { age(&inputs) };
             self.inputs.release(&inputs);
             for input in inputs.drain(..) {
                 self.take(input, &mut batch);
             }
-            if all && looked.elapsed() >= TICK {
+            if !closed && looked.elapsed() >= TICK {
                 looked = Instant::now();
-                batch.changes(self.watch.tick(Timestamp::now(), looked));
+                // While more waits to be read, time has only come as far as what was read.
+                let now = looked.checked_sub(behind).unwrap_or(looked);
+                batch.changes(self.watch.tick(Timestamp::now(), now));
             }
             if self.commit(batch, &closing).await.is_err() {
                 return self.journal;
@@ -399,6 +401,18 @@ impl Batch {
             self.drafts.push(of(Event::Presence(change)));
         }
     }
+}
+
+/// How long ago the last of the inputs came in.
+fn age(inputs: &[Input]) -> Duration {
+    let came = inputs.iter().rev().find_map(|input| match input {
+        Input::Publish(inbound) => Some(inbound.at),
+        Input::Started(started) => Some(started.at),
+        Input::Ended(ended) => Some(ended.at),
+        Input::Delivered { .. } | Input::Derived { .. } => None,
+    });
+    let millis = came.map_or(0, |at| Timestamp::now().millis_since(at));
+    Duration::from_millis(millis.unsigned_abs())
 }
 
 fn of(event: Event) -> Draft {
