@@ -21,6 +21,7 @@ use crate::{
     http,
     hub::Hub,
     ingest::{Ingest, Parts},
+    model::Pair,
     simulator,
     store::{self, Journal},
 };
@@ -107,7 +108,7 @@ impl Gateway {
         let http_addr = http.as_ref().and_then(|socket| socket.local_addr().ok());
         let http = http.map(|socket| tokio::spawn(http::serve(socket, app)));
         let demo = match (config.demo, mqtt_addr) {
-            (true, Some(address)) => Some(tokio::spawn(demo(address, stopping.clone()))),
+            (true, Some(address)) => Some(tokio::spawn(demo(address, config.pair.clone(), stopping.clone()))),
             _ => None,
         };
         if let Some(address) = mqtt_addr {
@@ -205,9 +206,10 @@ impl Doors {
 }
 
 /// The simulated pair, over a real socket.
-async fn demo(mqtt: SocketAddr, stop: CancellationToken) {
+async fn demo(mqtt: SocketAddr, pair: Pair, stop: CancellationToken) {
     let options = simulator::Options {
         mqtt: (mqtt.ip().to_string(), mqtt.port()),
+        pair,
         fault: None,
         voice: simulator::Voice::Log,
     };

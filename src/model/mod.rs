@@ -83,6 +83,12 @@ pub struct Retained {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair(pub String, pub String);
 
+impl Default for Pair {
+    fn default() -> Pair {
+        Pair("raspberry".into(), "esp32".into())
+    }
+}
+
 impl Pair {
     pub fn contains(&self, device: &str) -> bool {
         self.peer(device).is_some()

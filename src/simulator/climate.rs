@@ -43,10 +43,10 @@ pub(super) struct Climate {
 }
 
 impl Climate {
-    /// Each name has its own gusts, and the names of the pair are a quarter of a turn apart.
-    pub(super) fn around(name: &str) -> Climate {
-        // The esp32 starts warm, so that something plays at once; the raspberry is about to be.
-        let turn = if name == "esp32" { 0.17 } else { -0.08 };
+    /// Each name has its own gusts, and the two of a pair are a quarter of a turn apart.
+    pub(super) fn around(name: &str, peer: &str) -> Climate {
+        // One starts warm, so that something plays at once; the other is about to be.
+        let turn = if name < peer { 0.17 } else { -0.08 };
         Climate { turn, gusts: 0.0, chance: Chance::named(name) }
     }
 
@@ -100,7 +100,8 @@ mod tests {
 
     /// Ten minutes of measurements.
     fn day(name: &str) -> Vec<Measurement> {
-        let mut climate = Climate::around(name);
+        let peer = if name == "esp32" { "raspberry" } else { "esp32" };
+        let mut climate = Climate::around(name, peer);
         (0..10 * 60 * 10 / 26).map(|_| climate.measure()).collect()
     }
 

@@ -85,7 +85,7 @@ impl Board {
 
     /// Lives until `stop` is cancelled.
     pub(super) async fn run(self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut climate = Climate::around(&self.name);
+        let mut climate = Climate::around(&self.name, &self.peer);
         // Held and never looked at again, until the next one takes its place.
         let mut _half_open = None;
         loop {

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{device::Device, voice::Voice};
-use crate::error::Error;
+use crate::{error::Error, model::Pair};
 
 /// How the esp32 gets into trouble, every 20 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,18 +33,20 @@ pub enum Fault {
 pub struct Options {
     /// Host and port of the broker.
     pub mqtt: (String, u16),
+    /// The names of the two, as the broker's gateway pairs them. The second one has the fault.
+    pub pair: Pair,
     pub fault: Option<Fault>,
     pub voice: Voice,
 }
 
-/// Runs the raspberry and the esp32 until `stop` is cancelled; then both say `offline` and leave.
+/// Runs both devices until `stop` is cancelled; then both say `offline` and leave.
 ///
 /// A broker that does not answer is tried again for ever.
 pub async fn pair(options: Options, stop: CancellationToken) -> Result<(), Error> {
-    let Options { mqtt, fault, voice } = options;
-    let raspberry = device::Board::new("raspberry", "esp32", mqtt.clone(), voice);
-    let esp32 = device::Board { fault, ..device::Board::new("esp32", "raspberry", mqtt, voice) };
-    tokio::try_join!(raspberry.run(&stop), esp32.run(&stop))?;
+    let Options { mqtt, pair: Pair(first, second), fault, voice } = options;
+    let sound = device::Board::new(&first, &second, mqtt.clone(), voice);
+    let faulty = device::Board { fault, ..device::Board::new(&second, &first, mqtt, voice) };
+    tokio::try_join!(sound.run(&stop), faulty.run(&stop))?;
     Ok(())
 }
 
@@ -79,7 +81,8 @@ impl SimulateArgs {
     /// Does what the command line asks for, until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let Devices::Pair { mqtt, fault } = self.devices;
-        pair(Options { mqtt, fault, voice: Voice::Print }, stop).await
+        let names = Pair::default();
+        pair(Options { mqtt, pair: names, fault, voice: Voice::Print }, stop).await
     }
 }
 

@@ -167,8 +167,9 @@ async fn silence_is_a_hazard_and_no_reconnection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_is_a_living_pair() {
-    let house = House::with(|config| config.demo = true).await;
-    for name in ["raspberry", "esp32"] {
+    let pair = Pair("pump".into(), "valve".into());
+    let house = House::with(|config| (config.demo, config.pair) = (true, pair)).await;
+    for name in ["pump", "valve"] {
         until(&format!("{name} is online and measures"), async || {
             let device = house.device(name).await;
             let lives = device["presence"]["status"] == "ONLINE" && device["latest"].is_object();
@@ -176,7 +177,7 @@ async fn the_demo_is_a_living_pair() {
         })
         .await;
     }
-    let (_, record) = house.post("/api/v1/devices/esp32/commands", json!({ "action": "play" })).await;
+    let (_, record) = house.post("/api/v1/devices/valve/commands", json!({ "action": "play" })).await;
     assert_eq!(record["delivery"], "ACKNOWLEDGED");
 }
 
