@@ -86,6 +86,13 @@ impl CrossLink {
             },
         }
     }
+
+    /// Whether it says the same as another one, at another place and time.
+    fn says(&self, other: &CrossLink) -> bool {
+        let reading = |link: &CrossLink| link.peer_reading.as_ref().map(|reading| reading.seq);
+        (self.mode, self.expected_playing, self.hazard, reading(self))
+            == (other.mode, other.expected_playing, other.hazard, reading(other))
+    }
 }
 
 /// How a device stands to its peer now. None for a device that has no peer.
@@ -112,19 +119,18 @@ pub async fn changes(
     };
     // Two of perhaps ten thousand are followed.
     let state = state.of([&device, &peer]);
-    let first = match after {
-        Some(_) => None,
-        None => at(&state, &pair, &device, Timestamp::now()).map(Ok),
-    };
-    let changes = hub.events(state.seq()).scan(state, move |state, event| {
+    let before = at(&state, &pair, &device, Timestamp::now());
+    let first = before.clone().filter(|_| after.is_none()).map(Ok);
+    let changes = hub.events(state.seq()).scan((state, before), move |(state, before), event| {
         let change = match event {
-            Ok(event) => {
-                let concerned = concerns(&event, &device, &peer);
-                if concerned {
-                    state.apply(&event);
-                }
-                concerned.then(|| at(state, &pair, &device, event.at()).map(Ok)).flatten()
+            Ok(event) if concerns(&event, &device, &peer) => {
+                state.apply(&event);
+                let now = at(state, &pair, &device, event.at());
+                let changed = now.as_ref().zip(before.as_ref()).is_none_or(|(now, before)| !now.says(before));
+                *before = now.clone();
+                now.filter(|_| changed).map(Ok)
             }
+            Ok(_) => None,
             Err(why) => Some(Err(why)),
         };
         std::future::ready(Some(change))

@@ -108,6 +108,11 @@ fn own(payload: &Bytes) -> Bytes {
 fn sensor(device: String, inbound: &Inbound) -> Result<Reading, Flaw> {
     let parsed: SensorPayload =
         serde_json::from_slice(&inbound.payload).map_err(|why| diagnose(&inbound.payload, &why))?;
+    // A list of the right values would be taken for the fields in their order.
+    if inbound.payload.trim_ascii_start().first() != Some(&b'{') {
+        let detail = "expected an object, got a list".to_owned();
+        return Err(Flaw::new(RejectionReason::TypeMismatch, "", detail));
+    }
     // Fields that are not known were skipped, and will be told to others all the same.
     serde_json::from_slice::<Sound>(&inbound.payload).map_err(|why| diagnose(&inbound.payload, &why))?;
     Ok(parsed.typed(Seq::ZERO, inbound.at, device, own(&inbound.payload)))
@@ -414,6 +419,7 @@ mod tests {
                 "/over_threshold: expected true, false or null, got 1",
             ),
             (b"[]", R::TypeMismatch, "expected an object, got a list"),
+            (b" [31.5,40,29,null,null]", R::TypeMismatch, "expected an object, got a list"),
             (b"\xff", R::NotUtf8, "expected UTF-8 text, got other bytes from byte 0 on"),
         ] {
             assert_eq!(rejection("sensors/a", payload), (reason, message.to_owned()));

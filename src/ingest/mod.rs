@@ -298,7 +298,8 @@ impl Ingest {
                 }
                 begun = Instant::now();
             }
-            self.written(begun.elapsed(), batch.drafts.len());
+            let entries = batch.drafts.iter().filter(|draft| draft.event.is_some()).count();
+            self.written(begun.elapsed(), entries);
         } else if self.health.ends(Trouble::JournalBehind) {
             info!("nothing waits for the disk any more");
         }

@@ -249,8 +249,12 @@ async fn the_cross_link_follows_readings_and_commands() {
     raspberry.measures(35.0).await;
     assert_eq!(link.next().await["crossLink"]["expectedPlaying"], true);
     house.ask("mutation { stop(device: \"esp32\") { id } }").await;
-    let forced = link.until(|item| item["crossLink"]["mode"] == "FORCED_OFF").await;
-    assert_eq!(forced["crossLink"]["expectedPlaying"], false);
+    let forced = link.next().await["crossLink"].clone();
+    assert_eq!((&forced["mode"], &forced["expectedPlaying"]), (&json!("FORCED_OFF"), &json!(false)));
+    house.ask("mutation { stop(device: \"esp32\") { id } }").await;
+    raspberry.measures(36.0).await;
+    let next = link.next().await["crossLink"].clone();
+    assert_eq!(next["peerReading"]["temperature"], 36.0, "what changes nothing is not told: {next}");
 
     let resume = format!("subscription {{ {follow}, after: {}) {fields} }}", first["seq"]);
     let mut resumed = house.subscribe(&resume).await;
