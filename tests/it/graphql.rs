@@ -514,15 +514,6 @@ impl Socket {
         message["payload"]["data"].take()
     }
 
-    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let item = self.next().await;
-            if wanted(&item) {
-                return item;
-            }
-        }
-    }
-
     /// What was said before has been understood, and nothing is left to hear.
     async fn settled(&mut self) {
         self.say(&json!({ "type": "ping" })).await;
