@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    app::App,
+    app::{App, Listeners},
     broker::{self, Broker},
     config::{Config, Listen},
     desk,
@@ -22,6 +22,7 @@ use crate::{
     hub::Hub,
     ingest::{Ingest, Parts},
     model::Pair,
+    replays::Replays,
     simulator,
     store::{self, Journal},
 };
@@ -64,7 +65,7 @@ impl Gateway {
             }
         };
         let health = Health::default();
-        let (desk, clerk) = desk::open(store.clone(), devices.clone(), broker.clone(), intake);
+        let (desk, clerk) = desk::open(store.clone(), devices.clone(), broker.clone(), intake.clone());
         let closing_inputs = CancellationToken::new();
         let parts = Parts {
             inputs,
@@ -86,11 +87,13 @@ impl Gateway {
         let stopping = CancellationToken::new();
         let app = App {
             config: config.clone(),
+            replays: Replays::new(store.clone(), intake),
             store,
             hub,
             devices,
             desk,
             broker: broker.clone(),
+            listeners: Listeners { mqtt: doors.mqtt_addr, mqtt_ws: doors.mqtt_ws_addr },
             health,
             stopping: stopping.clone(),
         };

@@ -2,6 +2,7 @@
 //!
 //! The same types go out by REST and GraphQL, so each is written once.
 
+mod client;
 mod command;
 mod page;
 mod presence;
@@ -12,11 +13,12 @@ mod scalar;
 use bytes::Bytes;
 
 pub use self::{
+    client::{ClientSession, ProtocolVersion, TopicFilter},
     command::{Action, CommandRecord, CommandState, Delivery, Surface},
-    page::{Cursor, Page},
+    page::{Cursor, Page, Part},
     presence::{Presence, PresenceChange, PresenceReason, SessionChange, SessionEnd, Status},
     reading::{Reading, SensorPayload},
-    rejection::{Rejection, RejectionReason},
+    rejection::{Rejection, RejectionCount, RejectionReason, Replay, ReplayOutcome},
     scalar::{Seq, SessionId, Timestamp},
 };
 

@@ -26,6 +26,9 @@ pub struct Reading {
     pub over_threshold: bool,
     /// Of the temperatures, if the device says one.
     pub unit: Option<String>,
+    /// The rejection that it was made of, when its message was understood later. Such a reading is history: it
+    /// is nobody's latest, and proves no presence.
+    pub replay_of: Option<Seq>,
     /// The payload byte for byte, as on the wire.
     #[graphql(skip)]
     #[serde(serialize_with = "as_json")]
@@ -72,6 +75,7 @@ impl SensorPayload {
             threshold: self.threshold,
             over_threshold: self.over_threshold.unwrap_or(self.temperature >= self.threshold),
             unit: self.unit,
+            replay_of: None,
             payload,
         }
     }
