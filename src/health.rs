@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use crate::model::Timestamp;
 
-/// What can be wrong, by its stable code.
+/// What can be wrong, by its stable code. While it is `JOURNAL_FAILING`, QoS 1 waits, QoS 0 goes unrecorded and
+/// commands are refused; with `JOURNAL_BEHIND` messages wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Trouble {
@@ -31,26 +32,32 @@ impl Trouble {
     }
 }
 
-/// How well the gateway can serve.
+/// How well the gateway can serve: a `degraded` one serves, but something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Readiness {
     Ready,
-    /// It serves, but something is wrong.
     Degraded,
     Unready,
 }
 
+/// Why the gateway cannot serve, or not well.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reason {
+    /// What is wrong.
     pub code: Trouble,
+    /// When it began.
     pub since: Timestamp,
+    /// What is wrong, for a person to read.
     pub detail: String,
 }
 
+/// Whether the gateway can serve.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Report {
+    /// How well it can.
     pub status: Readiness,
+    /// Why not, or not well.
     pub reasons: Vec<Reason>,
 }
 

@@ -10,10 +10,7 @@ use axum::{
 
 use tracing::warn;
 
-use super::{
-    commands::origin,
-    problem::{WhenKeptOut, nothing_at},
-};
+use super::{answers::WhenKeptOut, commands::origin, problem::nothing_at};
 use crate::{
     app::App,
     desk::Wait,
