@@ -10,16 +10,16 @@ use utoipa::ToSchema;
 
 use crate::model::Timestamp;
 
-/// What can be wrong, by its stable code. While it is `JOURNAL_FAILING`, QoS 1 waits, QoS 0 goes unrecorded and
-/// commands are refused; with `JOURNAL_BEHIND` messages wait for the disk.
+/// What can be wrong, by its stable code.
+///
+/// * `JOURNAL_FAILING`: the journal cannot write: QoS 1 waits, QoS 0 goes unrecorded, commands are refused.
+/// * `JOURNAL_BEHIND`: messages wait for the disk.
+/// * `DATABASE_UNREADABLE`: the database cannot be read, or not in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Trouble {
-    /// The journal cannot write: QoS 1 waits, QoS 0 goes unrecorded, commands are refused.
     JournalFailing,
-    /// Messages wait for the disk.
     JournalBehind,
-    /// The database cannot be read, or not in time.
     DatabaseUnreadable,
 }
 
@@ -32,7 +32,11 @@ impl Trouble {
     }
 }
 
-/// How well the gateway can serve: a `degraded` one serves, but something is wrong.
+/// How well the gateway can serve.
+///
+/// * `ready`: as it should.
+/// * `degraded`: it serves, but something is wrong.
+/// * `unready`: it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Readiness {

@@ -222,3 +222,27 @@ pub fn codes() -> String {
         .map(|Answer { status, code, meaning, .. }| format!("* `{code}` ({status}): {meaning}"));
     lines.collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn every_error_is_an_answer_that_is_described() {
+        for error in [
+            Error::NotFound { what: "device", name: String::new() },
+            Error::Invalid(String::new()),
+            Error::IdempotencyConflict(String::new()),
+            Error::Unavailable("the journal"),
+            Error::Setup(String::new()),
+            Error::internal(anyhow::anyhow!("why")),
+        ] {
+            let Problem { status, code, .. } = Problem::from(error);
+            assert!(
+                ANSWERS.iter().any(|answer| answer.status == status.as_u16() && answer.code == code),
+                "{status} {code}"
+            );
+        }
+    }
+}

@@ -74,7 +74,7 @@ pub struct Commands {
 /// Send a command to a device.
 ///
 /// It answers as soon as a subscriber has acknowledged the message, and after a second at the latest; with
-/// `Prefer: respond-async` as soon as the message is out. The device itself has no way to confirm what it does.
+/// `Prefer: respond-async` as soon as the log says that it is out. The device itself has no way to confirm what it does.
 #[utoipa::path(post, path = "/api/v1/devices/{device}/commands", tag = "commands", operation_id = "send_command",
     params(
         ("device" = String, Path, description = "Its name", example = "esp32"),
@@ -185,7 +185,7 @@ impl Patience {
     fn wait(self) -> Wait {
         match self {
             Patience::Usual => Wait::Acknowledged,
-            Patience::RespondAsync => Wait::Out,
+            Patience::RespondAsync => Wait::Recorded,
         }
     }
 }

@@ -70,7 +70,7 @@ pub fn command() -> CommandRecord {
 
 pub fn command_under_way() -> CommandRecord {
     CommandRecord {
-        seq: Seq(4711),
+        seq: Seq(4712),
         state: CommandState::Published,
         delivery: Some(Delivery::Sent),
         ..command()
