@@ -12,6 +12,7 @@ mod crosslink;
 mod disk;
 mod documents;
 mod durability;
+mod faults;
 mod floors;
 mod graphql;
 mod http;
