@@ -36,12 +36,12 @@ use crate::{
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     tags(
-        (name = "devices", description = "Who is there, what they measure and what they do to each other"),
-        (name = "commands", description = "Commands and what became of them"),
-        (name = "rejections", description = "Messages that could not be understood, and their replay"),
         (name = "clients", description = "Who is connected to the broker"),
-        (name = "original", description = "The routes that scripts have used from the beginning"),
+        (name = "commands", description = "Commands and what became of them"),
+        (name = "devices", description = "Who is there, what they measure and what they do to each other"),
         (name = "health", description = "Whether the gateway is alive, can serve, and how it fares"),
+        (name = "original", description = "The routes that scripts have used from the beginning"),
+        (name = "rejections", description = "Messages that could not be understood, and their replay"),
     ),
     servers((url = "/", description = "The gateway that this document comes from")),
     security(()),

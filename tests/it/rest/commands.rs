@@ -5,7 +5,10 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::{device, refused};
-use crate::harness::{House, until};
+use crate::{
+    harness::{House, until},
+    promises::slow_disk,
+};
 
 fn command(house: &House, device: &str, body: &'static str) -> RequestBuilder {
     house
@@ -128,6 +131,21 @@ async fn the_answer_to_an_impatient_caller_is_what_the_log_says() {
         if under_way && record["seq"].as_i64() > record["id"].as_i64() { Ok(()) } else { Err(record) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_cannot_be_recorded_is_not_sent() {
+    let house = House::start().await;
+    let mut pump = device(&house, "pump", &[20.0]).await;
+    pump.subscribe("commands/pump/play", QoS::AtLeastOnce).await;
+    let stuck = slow_disk(&house).await;
+    let ask = || command(&house, "pump", r#"{"action":"play"}"#);
+    tokio::join!(
+        refused(ask(), 503, "UNAVAILABLE", "the journal is not available"),
+        refused(ask().header("prefer", "respond-async"), 503, "UNAVAILABLE", "the journal"),
+    );
+    stuck.rollback().await.unwrap();
+    pump.hears_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use crosslink::broker::QoS;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::device;
+use super::{device, refused};
 use crate::harness::House;
 
 const COMMITTED: &str = include_str!("../../../openapi/openapi.json");
@@ -208,6 +208,22 @@ async fn every_answer_is_as_it_is_described() {
         }
     }
     assert_eq!(left, BTreeSet::new(), "operations that nobody has asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_keeps_out_strangers_and_says_so() {
+    let house = House::start().await;
+    let document = Document::committed();
+    for (template, method, _) in document.operations() {
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let path = template.replace("{device}", "esp32").replace("{action}", "play").replace("{id}", "1");
+        let strange = house.request(method.clone(), &path).header("host", "evil.example");
+        refused(strange, 421, "HOST_NOT_ALLOWED", "--allow-host").await;
+        if method == Method::POST {
+            let foreign = house.request(method, &path).header("origin", "http://evil.example");
+            refused(foreign, 403, "ORIGIN_NOT_ALLOWED", "--allow-origin").await;
+        }
+    }
 }
 
 #[test]
