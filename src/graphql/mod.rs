@@ -1,7 +1,8 @@
-//! The GraphQL surface: the devices as a graph, commands, and live streams that resume.
+//! The GraphQL surface: the devices as a graph, commands, rejections, clients, and live streams that resume.
 //!
 //! Resolvers translate, no more. The schema is written down in `schema.graphql`.
 
+mod conflation;
 mod device;
 mod http;
 mod limits;

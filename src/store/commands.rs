@@ -1,5 +1,6 @@
 //! The command log: what was asked of devices, and how far it came.
 
+use async_graphql::InputObject;
 use entity::{command_states as states, commands, journal, sources};
 use sea_orm::{
     FromQueryResult, JoinType, Order,
@@ -19,12 +20,26 @@ use crate::{
 };
 
 /// Which commands are meant: those that are all of what is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, InputObject)]
 pub struct CommandFilter {
+    /// Whom they are for.
     pub device: Option<String>,
+    /// What the device makes of them.
     pub action: Option<Action>,
+    /// How far they have come.
     pub state: Option<CommandState>,
+    /// Where they came in.
     pub surface: Option<Surface>,
+}
+
+impl CommandFilter {
+    /// Whether a command, as this record tells it, is one of those.
+    pub fn has(&self, record: &CommandRecord) -> bool {
+        self.device.as_ref().is_none_or(|device| *device == record.device)
+            && self.action.is_none_or(|action| action == record.action)
+            && self.state.is_none_or(|state| state == record.state)
+            && self.surface.is_none_or(|surface| surface == record.surface)
+    }
 }
 
 impl Store {
