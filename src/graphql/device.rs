@@ -6,7 +6,8 @@ use async_graphql::{Context, Object};
 
 use super::{
     app,
-    limits::count_page,
+    limits::count,
+    loader::{self, Commands, Kept, PresenceHistory, Readings},
     paging::{self, Connection, Window},
     problem::Problem,
 };
@@ -14,7 +15,6 @@ use crate::{
     crosslink::{self, CrossLink},
     devices::{Device, Mode},
     model::{CommandRecord, Presence, PresenceChange, Reading, Timestamp},
-    store::CommandFilter,
 };
 
 /// A device as it was when it was asked for.
@@ -49,7 +49,7 @@ impl DeviceNode {
     }
 
     /// Its readings, newest first: the next page is older. With `from` or `to` the order is that of time, else
-    /// that of the journal.
+    /// that of the journal. Those of many devices are read together.
     #[graphql(complexity = "paging::complexity(first, last, child_complexity)")]
     #[allow(clippy::too_many_arguments, reason = "GraphQL has no type for the arguments of a field")]
     async fn readings(
@@ -65,9 +65,7 @@ impl DeviceNode {
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<Reading>, Problem> {
         let window = Window::new(first, after, last, before)?.between(from, to);
-        count_page(context)?;
-        let page = app(context).store.readings(&self.0.name, window.part).await?;
-        Ok(window.connection(page, |reading| reading.seq.0))
+        self.connection(context, Readings, window).await
     }
 
     /// How its presence went, newest first; pages as in `readings`.
@@ -86,9 +84,7 @@ impl DeviceNode {
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<PresenceChange>, Problem> {
         let window = Window::new(first, after, last, before)?.between(from, to);
-        count_page(context)?;
-        let page = app(context).store.presence(&self.0.name, window.part).await?;
-        Ok(window.connection(page, |change| change.seq.0))
+        self.connection(context, PresenceHistory, window).await
     }
 
     /// What was asked of it, each command in its newest state; the newest command first.
@@ -104,9 +100,19 @@ impl DeviceNode {
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<CommandRecord>, Problem> {
         let window = Window::new(first, after, last, before)?;
-        count_page(context)?;
-        let filter = CommandFilter { device: Some(self.0.name.clone()), ..CommandFilter::default() };
-        let page = app(context).store.commands(&filter, window.part).await?;
-        Ok(window.connection(page, |record| record.id.0))
+        self.connection(context, Commands, window).await
+    }
+}
+
+impl DeviceNode {
+    async fn connection<K: Kept>(
+        &self,
+        context: &Context<'_>,
+        kept: K,
+        window: Window,
+    ) -> Result<Connection<K::Item>, Problem> {
+        count(context, window.entries())?;
+        let page = loader::page(context, kept, &self.0.name, window.part).await?;
+        Ok(window.connection(page, K::place))
     }
 }

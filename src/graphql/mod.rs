@@ -6,6 +6,7 @@ mod conflation;
 mod device;
 mod http;
 mod limits;
+mod loader;
 mod mutation;
 mod paging;
 mod problem;
@@ -17,6 +18,7 @@ use async_graphql::{Context, SchemaBuilder};
 
 use self::{
     limits::{Limits, MAX_COMPLEXITY, MAX_DEPTH, MAX_DIRECTIVES, MAX_NESTING},
+    loader::loader,
     mutation::Mutation,
     query::Query,
     subscription::Subscription,
@@ -36,7 +38,7 @@ pub fn sdl() -> String {
 }
 
 fn schema(app: App) -> Schema {
-    build().data(app).finish()
+    build().data(loader(app.store.clone())).data(app).finish()
 }
 
 fn build() -> SchemaBuilder<Query, Mutation, Subscription> {

@@ -4,7 +4,7 @@ use async_graphql::{Context, Object, SimpleObject};
 
 use super::{
     app,
-    limits::{COMMAND, count_page},
+    limits::{COMMAND, count},
     paging,
     problem::Problem,
 };
@@ -76,15 +76,16 @@ impl Mutation {
         >,
         #[graphql(desc = "Goes with `filter`: the `next` of the part before.")] after: Option<String>,
     ) -> Result<ReplayPage, Problem> {
-        count_page(context)?;
         let replays = &app(context).replays;
         match (rejections, filter) {
             (Some(rejections), None) if first.is_none() && after.is_none() => {
+                count(context, rejections.len())?;
                 Ok(ReplayPage { items: replays.of(&rejections).await?, next: None })
             }
             (None, Some(filter)) => {
                 let cursor = after.map(|after| after.parse::<Cursor>()).transpose();
                 let part = Part::of(cursor.map_err(Problem::invalid)?, paging::limit("first", first)?);
+                count(context, part.limit as usize)?;
                 let Page { items, next } = replays.matching(&filter, part).await?;
                 Ok(ReplayPage { items, next: next.map(|next| next.to_string()) })
             }

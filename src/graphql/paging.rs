@@ -48,8 +48,13 @@ impl Window {
         Window { part: Part { from, to, ..self.part } }
     }
 
+    /// How many entries it shows at most.
+    pub fn entries(self) -> usize {
+        self.part.limit as usize
+    }
+
     /// The connection that a page of the store makes.
-    pub fn connection<T: OutputType>(self, page: Page<T>, place: fn(&T) -> i64) -> Connection<T> {
+    pub fn connection<T>(self, page: Page<T>, place: fn(&T) -> i64) -> Connection<T> {
         let more = page.next.is_some();
         let edge = |node: T| Edge { cursor: place(&node), node };
         let mut edges: Vec<_> = page.items.into_iter().map(edge).collect();

@@ -5,7 +5,7 @@ use async_graphql::{Context, Object};
 use super::{
     app,
     device::DeviceNode,
-    limits::{DEVICES, count_page},
+    limits::{DEVICES, count},
     paging::{self, Connection, Window},
     problem::Problem,
 };
@@ -16,14 +16,16 @@ use crate::{
 
 pub struct Query;
 
-/// What can be asked.
+/// What can be asked. One operation asks for at most 64 lists, and in all of them for at most 20000 entries: what
+/// `first` or `last` says, for each device of which it is asked.
 #[Object]
 impl Query {
     /// Every device that ever spoke, and the pair; by name.
     #[graphql(complexity = "DEVICES * child_complexity")]
     async fn devices(&self, context: &Context<'_>) -> Result<Vec<DeviceNode>, Problem> {
-        count_page(context)?;
-        Ok(app(context).devices.list().into_iter().map(DeviceNode).collect())
+        let devices = app(context).devices.list();
+        count(context, devices.len())?;
+        Ok(devices.into_iter().map(DeviceNode).collect())
     }
 
     /// One device. Null when it never spoke.
@@ -49,7 +51,7 @@ impl Query {
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<CommandRecord>, Problem> {
         let window = Window::new(first, after, last, before)?;
-        count_page(context)?;
+        count(context, window.entries())?;
         let page = app(context).store.commands(&filter.unwrap_or_default(), window.part).await?;
         Ok(window.connection(page, |record| record.id.0))
     }
@@ -60,7 +62,7 @@ impl Query {
         context: &Context<'_>,
         #[graphql(desc = "The `id` of its record.")] id: Seq,
     ) -> Result<Option<CommandRecord>, Problem> {
-        count_page(context)?;
+        count(context, 1)?;
         Ok(app(context).store.command(id).await?)
     }
 
@@ -79,7 +81,7 @@ impl Query {
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<Rejection>, Problem> {
         let window = Window::new(first, after, last, before)?;
-        count_page(context)?;
+        count(context, window.entries())?;
         let page = app(context).store.rejections(&filter.unwrap_or_default(), window.part).await?;
         Ok(window.connection(page, |rejection| rejection.seq.0))
     }
@@ -92,7 +94,7 @@ impl Query {
         #[graphql(desc = "How many, 1 to 1000; 100 when it is not given.")] first: Option<i32>,
     ) -> Result<Vec<RejectionCount>, Problem> {
         let limit = paging::limit("first", first)?;
-        count_page(context)?;
+        count(context, limit as usize)?;
         Ok(app(context).store.rejection_counts(limit).await?)
     }
 
@@ -109,7 +111,7 @@ impl Query {
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<ClientSession>, Problem> {
         let window = Window::new(first, after, last, before)?;
-        count_page(context)?;
+        count(context, window.entries())?;
         let page = app(context).broker.clients(window.part);
         Ok(window.connection(page, |client| client.session.0))
     }
