@@ -32,6 +32,7 @@ use tracing::{debug, warn};
 
 use crate::{
     app::App,
+    asyncapi,
     broker::cannot_listen,
     config::Config,
     error::Error,
@@ -151,7 +152,11 @@ impl Server {
 fn router(app: App) -> Router {
     let config = app.config.clone();
     let mqtt = Router::new().route("/mqtt", get(mqtt)).with_state(app.clone());
-    let surfaces = rest::router(app.clone()).merge(graphql::router(app)).merge(pages::router()).merge(mqtt);
+    let surfaces = rest::router(app.clone())
+        .merge(graphql::router(app.clone()))
+        .merge(asyncapi::router(app))
+        .merge(pages::router())
+        .merge(mqtt);
     dressed(surfaces, &config)
 }
 
