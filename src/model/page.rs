@@ -12,6 +12,7 @@ use utoipa::{
 };
 
 use super::{Seq, Timestamp};
+use crate::error::Error;
 
 /// Which part of what grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,6 +30,16 @@ impl Part {
     /// The whole time, on from a cursor.
     pub fn of(cursor: Option<Cursor>, limit: u32) -> Part {
         Part { cursor, from: None, to: None, limit }
+    }
+
+    /// Only what happened from one moment on, and before the other.
+    pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Part, Error> {
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(Error::Invalid(format!("from: {from} is later than to: {to}")));
+        }
+        Ok(Part { from, to, ..self })
     }
 }
 
@@ -72,6 +83,14 @@ impl<T: ToSchema> ToSchema for Page<T> {
 pub enum Cursor {
     After(Seq),
     Before(Seq),
+}
+
+impl Cursor {
+    pub fn seq(self) -> Seq {
+        match self {
+            Cursor::After(seq) | Cursor::Before(seq) => seq,
+        }
+    }
 }
 
 impl fmt::Display for Cursor {

@@ -1,7 +1,5 @@
 //! What is asked of lists: which part of them, between which moments.
 
-use std::fmt;
-
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -40,30 +38,21 @@ impl TryFrom<Span> for Part {
     type Error = Error;
 
     fn try_from(span: Span) -> Result<Part, Error> {
-        if let (Some(from), Some(to)) = (&span.from, &span.to)
-            && from.at > to.at
-        {
-            return Err(Error::Invalid(format!("from: {from} is later than to: {to}")));
-        }
-        let at = |moment: Option<Moment>| moment.map(|moment| moment.at);
-        Ok(Part { cursor: span.after, from: at(span.from), to: at(span.to), limit: span.limit.0 })
+        let at = |moment: Option<Moment>| moment.map(|Moment(at)| at);
+        Part::of(span.after, span.limit.0).between(at(span.from), at(span.to))
     }
 }
 
-/// A moment in a query, as it was written.
-#[derive(Debug, Deserialize)]
+/// A moment in a query.
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Moment {
-    at: Timestamp,
-    text: String,
-}
+struct Moment(Timestamp);
 
 impl TryFrom<String> for Moment {
     type Error = String;
 
     fn try_from(text: String) -> Result<Moment, String> {
-        let at = text.parse().or_else(|why| with_plus(&text).ok_or(why))?;
-        Ok(Moment { at, text })
+        text.parse().or_else(|why| with_plus(&text).ok_or(why)).map(Moment)
     }
 }
 
@@ -71,12 +60,6 @@ impl TryFrom<String> for Moment {
 fn with_plus(text: &str) -> Option<Timestamp> {
     let (time, offset) = text.rsplit_once(' ')?;
     format!("{time}+{offset}").parse().ok()
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 /// How many items a page has at most.

@@ -99,7 +99,7 @@ pub async fn replay(
 ) -> Result<Json<ReplayPage>, Problem> {
     let page = match Which::try_from(request)? {
         Which::Chosen(rejections) => Page { items: app.replays.of(&rejections).await?, next: None },
-        Which::Matching(filter, part) => app.replays.matching(&filter, part).await?,
+        Which::Matching { filter, after, limit } => app.replays.matching(&filter, after, limit).await?,
     };
     Ok(Json(page))
 }
@@ -131,7 +131,7 @@ pub struct ReplayRequest {
 /// Which rejections are replayed.
 enum Which {
     Chosen(Vec<Seq>),
-    Matching(RejectionFilter, Part),
+    Matching { filter: RejectionFilter, after: Seq, limit: u32 },
 }
 
 impl TryFrom<ReplayRequest> for Which {
@@ -151,10 +151,9 @@ impl TryFrom<ReplayRequest> for Which {
                 wrong("give rejections, or a filter of reason, topic or after; {\"after\": 0} means all")
             }
             None => {
-                // Oldest first, so that what is made of them is in the order of time.
-                let after = Cursor::After(after.unwrap_or(Seq::ZERO));
-                let part = Part::of(Some(after), limit.unwrap_or_default().0);
-                Ok(Which::Matching(RejectionFilter { reason, topic }, part))
+                let filter = RejectionFilter { reason, topic };
+                let (after, limit) = (after.unwrap_or_default(), limit.unwrap_or_default().0);
+                Ok(Which::Matching { filter, after, limit })
             }
         }
     }

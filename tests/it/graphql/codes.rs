@@ -66,6 +66,7 @@ async fn what_cannot_be_asked_is_invalid() {
         "mutation { stop(device: \"esp32\", idempotencyKey: \"\") { id } }",
         "{ device(name: \"esp32\") { readings(after: \"x\") { nodes { seq } } } }",
         "{ device(name: \"esp32\") { readings(from: \"yesterday\") { nodes { seq } } } }",
+        "{ device(name: \"esp32\") { readings(from: \"2026-11-21T20:15:00Z\", to: \"2026-11-21T20:00:00Z\") { nodes { seq } } } }",
         "{ commands(filter: { state: LOST }) { nodes { id } } }",
         "{ rejectionCounts(first: 0) { count } }",
         "{ devices { readings(first: 1000) { nodes { seq at temperature humidity unit } } } }",

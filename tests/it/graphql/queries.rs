@@ -240,7 +240,7 @@ async fn rejections_are_listed_counted_and_replayed() {
         }
     }
     assert_eq!(replayed.len(), 20, "those that are kept: {replayed:?}");
-    assert!(replayed.is_sorted_by(|one, next| one > next), "{replayed:?}");
+    assert!(replayed.is_sorted_by(|one, next| one < next), "{replayed:?}");
 
     for arguments in [
         "".to_owned(),
