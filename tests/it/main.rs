@@ -16,6 +16,7 @@ mod floors;
 mod graphql;
 mod http;
 mod mqtt;
+mod pages;
 mod presence;
 mod presence_rules;
 mod promises;
