@@ -94,7 +94,7 @@ pub fn over(graphql: Router, form: Form) -> Router {
     let policy =
         policy("script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'");
     let page = page(form, "graphiql.html", include_str!("plain/console.html"), policy);
-    graphql.layer(from_fn_with_state(Arc::new(page), shown))
+    graphql.route_layer(from_fn_with_state(Arc::new(page), shown))
 }
 
 async fn shown(State(page): State<Arc<Asset>>, request: Request, next: Next) -> Response {
@@ -169,11 +169,18 @@ mod tests {
         }
     }
 
-    /// The paths under `/assets` that a page or a file names.
-    fn named(content: &str) -> BTreeSet<String> {
+    /// What a page or a file at `path` names: links, what is under `/assets`, and scripts beside it.
+    fn named(path: &str, content: &str) -> BTreeSet<String> {
         let part = |sign: &char| sign.is_ascii_alphanumeric() || "/._-".contains(*sign);
-        let starts = content.match_indices("assets/").map(|(at, _)| &content[at..]);
-        starts.map(|rest| format!("/{}", rest.chars().take_while(part).collect::<String>())).collect()
+        let after = |start: &str| {
+            let starts = content.match_indices(start).map(|(at, _)| &content[at + start.len()..]);
+            starts.map(|rest| rest.chars().take_while(part).collect::<String>()).collect::<Vec<_>>()
+        };
+        let (folder, _) = path.rsplit_once('/').unwrap();
+        let links = after("href=\"/").into_iter().map(|link| format!("/{link}"));
+        let assets = after("assets/").into_iter().map(|name| format!("/assets/{name}"));
+        let scripts = after("./").into_iter().filter(|name| name.ends_with(".js"));
+        links.chain(assets).chain(scripts.map(|name| format!("{folder}/{name}"))).collect()
     }
 
     #[tokio::test]
@@ -188,23 +195,25 @@ mod tests {
                 if path == "/assets/scalar.js" {
                     continue;
                 }
-                let links =
-                    seen.content.split("href=\"/").skip(1).map(|rest| rest.split('"').next().unwrap());
-                let links =
-                    links.map(|link| format!("/{link}")).filter(|link| !ELSEWHERE.contains(&link.as_str()));
-                let neighbours = seen.content.split("from './").skip(1);
-                let neighbours = neighbours.map(|rest| rest.split('\'').next().unwrap());
-                let neighbours = neighbours.map(|name| format!("/assets/plain/{name}"));
-                for found in named(&seen.content).into_iter().chain(links).chain(neighbours) {
-                    if known.insert(found.clone()) {
+                for found in named(&path, &seen.content) {
+                    if !ELSEWHERE.contains(&found.as_str()) && known.insert(found.clone()) {
                         open.push(found);
                     }
                 }
             }
-            assert!(known.contains("/favicon.svg") && known.contains("/assets/scalar.js"), "{known:?}");
-            let own = if form == Form::BEST { "/assets/" } else { "/assets/plain/" };
-            assert!(known.iter().filter(|path| path.starts_with(own)).count() >= 6, "{known:?}");
+            let mut needed = vec!["/favicon.svg".to_owned(), "/assets/scalar.js".to_owned()];
+            match form == Form::BEST {
+                true => needed.extend(built::FILES.iter().map(|file| format!("/{}", file.name))),
+                false => needed.extend(PLAIN.map(|(name, _)| format!("/assets/plain/{name}"))),
+            }
+            needed.retain(|path| !path.ends_with(".html") && !known.contains(path));
+            assert!(needed.is_empty(), "{form:?}: nobody names {needed:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn only_graphql_is_covered_by_its_page() {
+        assert_eq!(look(Form::BEST, "/nothing").await.status, StatusCode::NOT_FOUND);
     }
 
     #[tokio::test]
