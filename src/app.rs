@@ -1,12 +1,20 @@
 //! All that a surface is given. A cheap handle.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::Broker, config::Config, desk::Desk, devices::Devices, health::Health, hub::Hub, store::Store,
+    broker::Broker, config::Config, desk::Desk, devices::Devices, health::Health, hub::Hub, replays::Replays,
+    store::Store,
 };
+
+/// Where devices find the broker. None where nobody listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listeners {
+    pub mqtt: Option<SocketAddr>,
+    pub mqtt_ws: Option<SocketAddr>,
+}
 
 #[derive(Clone)]
 pub struct App {
@@ -15,7 +23,9 @@ pub struct App {
     pub hub: Hub,
     pub devices: Devices,
     pub desk: Desk,
+    pub replays: Replays,
     pub broker: Broker,
+    pub listeners: Listeners,
     pub health: Health,
     /// The gateway stops: whoever holds a connection open for a listener closes it.
     pub stopping: CancellationToken,

@@ -146,7 +146,7 @@ fn at(state: &State, pair: &Pair, device: &str, at: Timestamp) -> Option<CrossLi
 /// Whether an event can change how two devices stand to each other.
 fn concerns(event: &Event, device: &str, peer: &str) -> bool {
     match event {
-        Event::Reading(reading) => reading.device == peer,
+        Event::Reading(reading) => reading.device == peer && reading.replay_of.is_none(),
         Event::Presence(change) => change.device == device || change.device == peer,
         Event::Command(record) => record.device == device,
         Event::Session(_) | Event::Rejection(_) => false,

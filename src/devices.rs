@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 use crate::{
     error::Error,
     model::{
-        Action, CommandRecord, Cursor, Event, Pair, Presence, PresenceReason, Reading, Seq, SessionId, Status,
+        Action, CommandRecord, Cursor, Event, Pair, Part, Presence, PresenceReason, Reading, Seq, SessionId,
+        Status,
     },
     store::Store,
 };
@@ -153,8 +154,15 @@ impl State {
         match event {
             Event::Reading(reading) => {
                 let device = self.device(&reading.device);
-                device.presence.last_message_at = Some(reading.at);
-                device.latest = Some(reading.clone());
+                let replayed = |latest: &Reading| latest.replay_of.is_some();
+                // What was replayed is the latest only of a device that has nothing else.
+                if reading.replay_of.is_none() {
+                    device.presence.last_message_at = Some(reading.at);
+                    device.latest = Some(reading.clone());
+                } else if device.latest.as_ref().is_none_or(replayed) {
+                    device.presence.last_message_at = device.presence.last_message_at.max(Some(reading.at));
+                    device.latest = Some(reading.clone());
+                }
             }
             Event::Presence(change) => {
                 let device = self.device(&change.device);
@@ -212,12 +220,12 @@ impl Control {
     /// As it was at `seq`, by the last command that was published before. Who spoke for the device when it
     /// was decides whether it holds, so that the presence of the device is followed from there on.
     async fn as_of(store: &Store, record: &CommandRecord, seq: Seq) -> Result<Control, Error> {
-        let before = store.presence(&record.device, Some(Cursor::Before(record.seq)), 1).await?;
+        let before = store.presence(&record.device, Part::of(Some(Cursor::Before(record.seq)), 1)).await?;
         let mut control = Control::default();
         control.command(record, before.items.first().and_then(|change| change.presence.session));
         let mut after = Some(Cursor::After(record.seq));
         while let Some(cursor) = after.filter(|_| control.forced()) {
-            let page = store.presence(&record.device, Some(cursor), PRESENCE_PAGE).await?;
+            let page = store.presence(&record.device, Part::of(Some(cursor), PRESENCE_PAGE)).await?;
             for change in page.items.iter().take_while(|change| change.seq <= seq) {
                 control.presence(&change.presence);
             }

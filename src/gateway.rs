@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    app::App,
+    app::{App, Listeners},
     broker::{self, Broker},
     config::{Config, Listen},
     desk,
@@ -23,6 +23,7 @@ use crate::{
     ingest::{Ingest, Parts},
     model::Pair,
     pages::Form,
+    replays::Replays,
     simulator,
     store::{self, Journal},
 };
@@ -65,7 +66,7 @@ impl Gateway {
             }
         };
         let health = Health::default();
-        let (desk, clerk) = desk::open(store.clone(), devices.clone(), broker.clone(), intake);
+        let (desk, clerk) = desk::open(store.clone(), devices.clone(), broker.clone(), intake.clone());
         let closing_inputs = CancellationToken::new();
         let parts = Parts {
             inputs,
@@ -87,11 +88,13 @@ impl Gateway {
         let stopping = CancellationToken::new();
         let app = App {
             config: config.clone(),
+            replays: Replays::new(store.clone(), intake),
             store,
             hub,
             devices,
             desk,
             broker: broker.clone(),
+            listeners: Listeners { mqtt: doors.mqtt_addr, mqtt_ws: doors.mqtt_ws_addr },
             health,
             stopping: stopping.clone(),
         };

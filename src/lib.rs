@@ -28,11 +28,13 @@ pub mod devices; //    each device as the journal leaves it
 pub mod crosslink; //  what the pair does to each other
 pub mod desk; //       the one way in for a command
 pub mod ingest; //     what a message means, and the order in which it becomes history
+pub mod replays; //    rejections that are looked at anew
 pub mod app; //        all that a surface is given
 
 // Floor 3, surfaces: they know the app and floor 0, never each other.
 pub mod rest; //       HTTP resources, their OpenAPI document, health and metrics
 pub mod graphql;
+pub mod asyncapi; //   the document of what goes over MQTT
 pub mod pages; //      what a browser shows, and all that it loads
 #[allow(clippy::disallowed_types, reason = "a device is an MQTT client")]
 pub mod simulator; //  the pair, as two real MQTT clients

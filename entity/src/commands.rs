@@ -1,4 +1,4 @@
-//! What was asked of a device. Rows never change.
+//! What was asked of a device. Rows never change, but for the newest state.
 
 use sea_orm::entity::prelude::*;
 
@@ -19,6 +19,8 @@ pub struct Model {
     pub address: Option<String>,
     pub idempotency_key: Option<String>,
     pub accepted_at: i64,
+    /// As in the newest of its `command_states`: commands are found by it.
+    pub state: i16,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -15,6 +15,8 @@ pub struct Model {
     pub source: Option<i64>,
     /// A reading's payload byte for byte; JSON of a presence or a session; none where another table has the details.
     pub body: Option<Vec<u8>>,
+    /// The rejection that a reading was made of, when its message was understood later.
+    pub replay_of: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

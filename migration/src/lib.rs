@@ -11,12 +11,13 @@ use sea_orm_migration::{
 pub use sea_orm_migration::MigratorTrait;
 
 mod m20261121_000001_journal;
+mod m20261122_000001_lists;
 
 pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_journal::Migration)]
+        vec![Box::new(m20261121_000001_journal::Migration), Box::new(m20261122_000001_lists::Migration)]
     }
 }
 

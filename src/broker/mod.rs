@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     error::Error,
-    model::{Event, RejectionReason, Retained, SessionEnd, SessionId, Timestamp},
+    model::{Event, Rejection, RejectionReason, Replay, Retained, SessionEnd, SessionId, Timestamp},
 };
 
 pub use front::{Broker, Message, codec::QoS};
@@ -62,6 +62,11 @@ pub enum Input {
     Derived {
         event: Event,
         done: oneshot::Sender<Event>,
+    },
+    /// A message that could not be understood when it came, and is looked at anew.
+    Replay {
+        rejection: Rejection,
+        done: oneshot::Sender<Replay>,
     },
 }
 
@@ -217,6 +222,16 @@ impl Intake {
         place.await.map_err(|_| Error::Unavailable("the journal"))
     }
 
+    /// Looks at a rejected message anew, and tells what became of it once that is history.
+    pub async fn replay(&self, rejection: Rejection) -> Result<Replay, Error> {
+        if self.failing() {
+            return Err(Error::Unavailable("the journal"));
+        }
+        let (done, outcome) = oneshot::channel();
+        self.send(Input::Replay { rejection, done });
+        outcome.await.map_err(|_| Error::Unavailable("the journal"))
+    }
+
     /// Whether the journal cannot write at the moment.
     pub fn failing(&self) -> bool {
         *self.0.failing.borrow()
@@ -241,7 +256,11 @@ impl Inputs {
             .iter()
             .map(|input| match input {
                 Input::Publish(inbound) => inbound.room as usize,
-                Input::Started(_) | Input::Ended(_) | Input::Delivered { .. } | Input::Derived { .. } => 0,
+                Input::Started(_)
+                | Input::Ended(_)
+                | Input::Delivered { .. }
+                | Input::Derived { .. }
+                | Input::Replay { .. } => 0,
             })
             .sum();
         self.state.room.add_permits(room);
@@ -264,7 +283,7 @@ fn crowd(input: &Input) -> usize {
     match input {
         Input::Publish(inbound) if inbound.room == 0 => cost(inbound) as usize,
         Input::Started(_) | Input::Ended(_) => 1,
-        Input::Publish(_) | Input::Delivered { .. } | Input::Derived { .. } => 0,
+        Input::Publish(_) | Input::Delivered { .. } | Input::Derived { .. } | Input::Replay { .. } => 0,
     }
 }
 

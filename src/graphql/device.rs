@@ -13,7 +13,7 @@ use super::{
 use crate::{
     crosslink::{self, CrossLink},
     devices::{Device, Mode},
-    model::{Presence, PresenceChange, Reading},
+    model::{Part, Presence, PresenceChange, Reading},
 };
 
 /// A device as it was when it was asked for.
@@ -63,7 +63,7 @@ impl DeviceNode {
         let window = Window::new(first, after, last, before)?;
         count_page(context)?;
         let store = &app(context).store;
-        let page = store.readings(&self.0.name, window.from, window.limit).await?;
+        let page = store.readings(&self.0.name, Part::of(window.from, window.limit)).await?;
         Ok(window.connection(page, |reading| reading.seq))
     }
 
@@ -82,7 +82,7 @@ impl DeviceNode {
         let window = Window::new(first, after, last, before)?;
         count_page(context)?;
         let store = &app(context).store;
-        let page = store.presence(&self.0.name, window.from, window.limit).await?;
+        let page = store.presence(&self.0.name, Part::of(window.from, window.limit)).await?;
         Ok(window.connection(page, |change| change.seq))
     }
 }

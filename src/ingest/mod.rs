@@ -4,6 +4,7 @@
 //! batch, and only then acknowledges and tells. What comes in meanwhile is the next batch.
 
 pub mod interpret;
+mod replay;
 mod truth;
 
 use std::{
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 
 use self::{
     interpret::{Interpreted, Meaning, interpret},
+    replay::Replayed,
     truth::Truth,
 };
 use crate::{
@@ -87,6 +89,7 @@ struct Batch {
     drafts: Vec<Draft>,
     acks: Vec<Ack>,
     replies: Vec<(usize, oneshot::Sender<Event>)>,
+    replays: Vec<Replayed>,
     delivered: Vec<Seq>,
     /// Devices whose retained presence may no longer be true.
     doubtful: HashSet<String>,
@@ -186,6 +189,7 @@ impl Ingest {
                 batch.replies.push((batch.drafts.len(), done));
                 batch.drafts.push(of(event));
             }
+            Input::Replay { rejection, done } => self.replay(&rejection, done, batch),
         }
     }
 
@@ -318,6 +322,9 @@ impl Ingest {
                 let _ = reply.send(Event::clone(event));
             }
         }
+        for replayed in batch.replays {
+            replayed.tell(&events);
+        }
         for ack in batch.acks {
             ack.settle();
         }
@@ -410,7 +417,7 @@ fn age(inputs: &[Input]) -> Duration {
         Input::Publish(inbound) => Some(inbound.at),
         Input::Started(started) => Some(started.at),
         Input::Ended(ended) => Some(ended.at),
-        Input::Delivered { .. } | Input::Derived { .. } => None,
+        Input::Delivered { .. } | Input::Derived { .. } | Input::Replay { .. } => None,
     });
     let millis = came.map_or(0, |at| Timestamp::now().millis_since(at));
     Duration::from_millis(millis.unsigned_abs())

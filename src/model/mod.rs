@@ -2,9 +2,11 @@
 //!
 //! The same types go out by REST and GraphQL, so each is written once.
 
+mod client;
 mod command;
 mod page;
 mod presence;
+mod qos;
 mod reading;
 mod rejection;
 mod scalar;
@@ -12,11 +14,15 @@ mod scalar;
 use bytes::Bytes;
 
 pub use self::{
+    client::{ClientSession, ProtocolVersion, TopicFilter},
     command::{Action, CommandRecord, CommandState, Delivery, Surface},
-    page::{Cursor, Page},
-    presence::{Presence, PresenceChange, PresenceReason, SessionChange, SessionEnd, Status},
+    page::{Cursor, Page, Part},
+    presence::{
+        Presence, PresenceChange, PresencePayload, PresenceReason, SessionChange, SessionEnd, Status,
+    },
+    qos::QoS,
     reading::{Reading, SensorPayload},
-    rejection::{Rejection, RejectionReason},
+    rejection::{Rejection, RejectionCount, RejectionReason, Replay, ReplayOutcome},
     scalar::{Seq, SessionId, Timestamp},
 };
 

@@ -5,7 +5,27 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::Seq;
+use super::{Seq, Timestamp};
+
+/// Which part of what grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// Where to go on; without it, from the newest back.
+    pub cursor: Option<Cursor>,
+    /// Only what happened at this moment or later. With either moment the order is that of time.
+    pub from: Option<Timestamp>,
+    /// Only what happened before this moment.
+    pub to: Option<Timestamp>,
+    pub limit: u32,
+}
+
+impl Part {
+    /// The whole time, on from a cursor.
+    pub fn of(cursor: Option<Cursor>, limit: u32) -> Part {
+        Part { cursor, from: None, to: None, limit }
+    }
+}
+
 /// Some of many. `next` is the `after` of the following page, and absent when there is nothing more yet.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Page<T> {
@@ -14,7 +34,7 @@ pub struct Page<T> {
 }
 
 /// Where a page goes on: after a seq towards what is newer, or before one towards what is older.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cursor {
     After(Seq),
     Before(Seq),

@@ -26,6 +26,9 @@ pub struct Reading {
     pub over_threshold: bool,
     /// Of the temperatures, if the device says one.
     pub unit: Option<String>,
+    /// The rejection that it was made of, when its message was understood later. Such a reading is history: it
+    /// is nobody's latest, and proves no presence.
+    pub replay_of: Option<Seq>,
     /// The payload byte for byte, as on the wire.
     #[graphql(skip)]
     #[serde(serialize_with = "as_json")]
@@ -49,13 +52,18 @@ impl Reading {
 }
 
 /// What a device says in a reading. Fields that are not named here are kept in the payload alone.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct SensorPayload {
+    /// In `unit`, degrees Celsius unless the device says otherwise.
     pub temperature: f64,
+    /// Relative humidity in percent.
     pub humidity: f64,
+    /// The temperature from which the peer plays.
     pub threshold: f64,
+    /// Whether the threshold is reached. Without it, whether `temperature` has reached `threshold`.
     #[serde(default)]
     pub over_threshold: Option<bool>,
+    /// Of the temperatures.
     #[serde(default)]
     pub unit: Option<String>,
 }
@@ -72,6 +80,7 @@ impl SensorPayload {
             threshold: self.threshold,
             over_threshold: self.over_threshold.unwrap_or(self.temperature >= self.threshold),
             unit: self.unit,
+            replay_of: None,
             payload,
         }
     }

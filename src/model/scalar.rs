@@ -53,7 +53,7 @@ impl PartialSchema for Seq {
 impl ToSchema for Seq {}
 
 /// A moment, in microseconds since 1970. Shown as RFC 3339 in UTC with milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     crosslink::{self, CrossLink},
     devices::{self, Mode},
-    model::{Cursor, Page, Presence, PresenceChange, Reading},
+    model::{self, Cursor, Page, Presence, PresenceChange, Reading},
 };
 
 /// Items of a page when nobody says how many.
@@ -86,7 +86,7 @@ pub async fn readings(
     Query(part): Query<Part>,
 ) -> Result<Json<Page<Reading>>, Problem> {
     let device = app.devices.get(&device)?;
-    Ok(Json(app.store.readings(&device.name, part.after, part.limit.0).await?))
+    Ok(Json(app.store.readings(&device.name, model::Part::of(part.after, part.limit.0)).await?))
 }
 
 /// How the presence of a device went: newest first, or oldest first after a place.
@@ -99,7 +99,7 @@ pub async fn presence(
     Query(part): Query<Part>,
 ) -> Result<Json<Page<PresenceChange>>, Problem> {
     let device = app.devices.get(&device)?;
-    Ok(Json(app.store.presence(&device.name, part.after, part.limit.0).await?))
+    Ok(Json(app.store.presence(&device.name, model::Part::of(part.after, part.limit.0)).await?))
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

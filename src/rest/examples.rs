@@ -89,6 +89,7 @@ fn reading(device: &str, seq: i64, temperature: f64) -> Reading {
         threshold: 29.0,
         over_threshold: temperature >= 29.0,
         unit: None,
+        replay_of: None,
         payload: Bytes::from(payload),
     }
 }

@@ -83,7 +83,7 @@ pub async fn upkeep() {
         content_type = "text/plain; version=0.0.4", example = "crosslink_mqtt_clients 2\n"),
         WhenLooking))]
 pub async fn scrape(State(app): State<App>) -> ([(HeaderName, &'static str); 1], String) {
-    metrics::gauge!("crosslink_mqtt_clients").set(app.broker.clients() as f64);
+    metrics::gauge!("crosslink_mqtt_clients").set(app.broker.client_count() as f64);
     metrics::gauge!("crosslink_journal_head").set(app.hub.head().0 as f64);
     let text = RECORDER.get().map(PrometheusHandle::render).unwrap_or_default();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)

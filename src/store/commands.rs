@@ -7,13 +7,34 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 
-use super::{Store, unreadable, words::Word};
+use super::{
+    Store,
+    paging::{narrow_by, page},
+    unreadable,
+    words::{DEVICE, Word},
+};
 use crate::{
     error::Error,
-    model::{Action, CommandRecord, CommandState, Delivery, Seq, Surface, Timestamp},
+    model::{Action, CommandRecord, CommandState, Delivery, Page, Part, Seq, Surface, Timestamp},
 };
 
+/// Which commands are meant: those that are all of what is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandFilter {
+    pub device: Option<String>,
+    pub action: Option<Action>,
+    pub state: Option<CommandState>,
+    pub surface: Option<Surface>,
+}
+
 impl Store {
+    /// Commands in their newest states, newest first; on from a cursor, which is an id. The moments of a part are
+    /// not looked at.
+    pub async fn commands(&self, filter: &CommandFilter, part: Part) -> Result<Page<CommandRecord>, Error> {
+        let records = self.command_records(&listed(filter, &part)).await?;
+        Ok(page(records, &part, |record| record.id))
+    }
+
     /// A command in its newest state.
     pub async fn command(&self, id: Seq) -> Result<Option<CommandRecord>, Error> {
         let mut query = CommandRow::select();
@@ -104,6 +125,38 @@ impl Store {
     }
 }
 
+/// A part of the command log.
+fn listed(filter: &CommandFilter, part: &Part) -> SelectStatement {
+    let column = |column: commands::Column| Expr::col(column.as_column_ref());
+    let newest = Query::select()
+        .expr(Expr::col(("newest", states::Column::Seq)).max())
+        .from_as(states::Entity, "newest")
+        .and_where(Expr::col(("newest", states::Column::Command)).eq(column(commands::Column::Id)))
+        .take();
+    let mut query = CommandRow::select();
+    query.and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(newest));
+    if let Some(device) = &filter.device {
+        let source = Query::select()
+            .column(sources::Column::Id)
+            .from(sources::Entity)
+            .and_where(sources::Column::Class.eq(DEVICE))
+            .and_where(sources::Column::Name.eq(device))
+            .take();
+        query.and_where(column(commands::Column::Source).eq(source));
+    }
+    if let Some(action) = filter.action {
+        query.and_where(commands::Column::Action.eq(action.number()));
+    }
+    if let Some(state) = filter.state {
+        query.and_where(commands::Column::State.eq(state.number()));
+    }
+    if let Some(surface) = filter.surface {
+        query.and_where(commands::Column::Surface.eq(surface.number()));
+    }
+    narrow_by(&mut query, commands::Column::Id.as_column_ref(), part);
+    query
+}
+
 /// A state of a command, with all that is known of the command.
 #[derive(FromQueryResult)]
 struct CommandRow {
@@ -185,7 +238,10 @@ impl CommandRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::samples::{House, accepted, moved, reading};
+    use crate::{
+        model::Cursor,
+        store::samples::{House, accepted, moved, reading},
+    };
 
     #[tokio::test]
     async fn a_command_is_told_in_its_newest_state() {
@@ -199,6 +255,48 @@ mod tests {
         assert_eq!(house.store.command_by_key("key").await.unwrap(), Some(sent));
         assert_eq!(house.store.command(Seq(2)).await.unwrap(), None);
         assert_eq!(house.store.command_by_key("other").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn commands_are_listed_in_their_newest_states() {
+        let mut house = House::new().await;
+        let first = accepted(&mut house, "a", None).await;
+        let second = accepted(&mut house, "b", None).await;
+        let third = accepted(&mut house, "a", None).await;
+        let first = moved(&mut house, first, CommandState::Published, Some(Delivery::Sent)).await;
+        let first = moved(&mut house, first, CommandState::Unconfirmable, Some(Delivery::Sent)).await;
+        let list = async |filter: CommandFilter, cursor, limit| {
+            house.store.commands(&filter, Part::of(cursor, limit)).await.unwrap()
+        };
+
+        let all = list(CommandFilter::default(), None, 2).await;
+        assert_eq!(all.items, [third.clone(), second.clone()]);
+        let older = list(CommandFilter::default(), all.next, 2).await;
+        assert_eq!((older.items, older.next), (vec![first.clone()], None));
+        let newer = list(CommandFilter::default(), Some(Cursor::After(first.id)), 1).await;
+        assert_eq!((newer.items, newer.next), (vec![second], Some(Cursor::After(Seq(2)))));
+
+        let of_a = CommandFilter { device: Some("a".into()), ..CommandFilter::default() };
+        assert_eq!(list(of_a.clone(), None, 9).await.items, [third, first.clone()]);
+        let ended = CommandFilter { state: Some(CommandState::Unconfirmable), ..of_a.clone() };
+        assert_eq!(list(ended, None, 9).await.items, [first]);
+        let stopped = CommandFilter { action: Some(Action::Stop), ..of_a };
+        assert_eq!(list(stopped, None, 9).await.items, []);
+    }
+
+    #[tokio::test]
+    async fn lists_of_commands_are_read_by_an_index() {
+        let house = House::new().await;
+        let by = |filter: CommandFilter| listed(&filter, &Part::of(None, 9));
+        for query in [
+            by(CommandFilter::default()),
+            by(CommandFilter { device: Some("a".into()), ..CommandFilter::default() }),
+            by(CommandFilter { state: Some(CommandState::Expired), ..CommandFilter::default() }),
+            by(CommandFilter { surface: Some(Surface::Mqtt), ..CommandFilter::default() }),
+        ] {
+            let plan = house.plan(&query).await;
+            assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+        }
     }
 
     #[tokio::test]

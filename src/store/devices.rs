@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use entity::{journal, sources};
 use sea_orm::{
     entity::prelude::*,
-    sea_query::{Expr, ExprTrait, Query},
+    sea_query::{Expr, ExprTrait, Func, Query},
 };
 
 use super::{
@@ -53,16 +53,20 @@ impl Store {
     /// The last entry of one kind about each device. One look into the index for each device, whatever the
     /// length of the journal.
     async fn last_entries_as_of(&self, kind: i16, seq: Seq) -> Result<Vec<Entry>, Error> {
-        let last = Query::select()
-            .expr(Expr::col(("other", journal::Column::Seq)).max())
+        let other = |column| Expr::col(("other", column));
+        let any = Query::select()
+            .expr(other(journal::Column::Seq).max())
             .from_as(journal::Entity, "other")
-            .and_where(
-                Expr::col(("other", journal::Column::Source))
-                    .eq(Expr::col(sources::Column::Id.as_column_ref())),
-            )
-            .and_where(Expr::col(("other", journal::Column::Kind)).eq(kind))
-            .and_where(Expr::col(("other", journal::Column::Seq)).lte(seq.0))
+            .and_where(other(journal::Column::Source).eq(Expr::col(sources::Column::Id.as_column_ref())))
+            .and_where(other(journal::Column::Kind).eq(kind))
+            .and_where(other(journal::Column::Seq).lte(seq.0))
             .take();
+        // What was replayed is the last only of a device that has nothing else.
+        let heard = any.clone().and_where(other(journal::Column::ReplayOf).is_null()).take();
+        let last = Func::coalesce([
+            Expr::SubQuery(None, Box::new(heard.into())),
+            Expr::SubQuery(None, Box::new(any.into())),
+        ]);
         let mut query = Entry::select();
         query
             .and_where(sources::Column::Class.eq(DEVICE))

@@ -83,7 +83,8 @@ pub(super) struct Entry {
     at: i64,
     kind: i16,
     body: Option<Vec<u8>>,
-    device: Option<String>,
+    replay_of: Option<i64>,
+    pub(super) device: Option<String>,
 }
 
 impl Entry {
@@ -94,6 +95,7 @@ impl Entry {
                 journal::Column::At.as_column_ref(),
                 journal::Column::Kind.as_column_ref(),
                 journal::Column::Body.as_column_ref(),
+                journal::Column::ReplayOf.as_column_ref(),
             ])
             .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "device")
             .from(journal::Entity)
@@ -110,7 +112,8 @@ impl Entry {
         let payload = Bytes::from(self.body.unwrap_or_default());
         let said: SensorPayload =
             serde_json::from_slice(&payload).map_err(|why| unreadable(self.seq, why))?;
-        Ok(said.typed(Seq(self.seq), Timestamp(self.at), self.device.unwrap_or_default(), payload))
+        let reading = said.typed(Seq(self.seq), Timestamp(self.at), self.device.unwrap_or_default(), payload);
+        Ok(Reading { replay_of: self.replay_of.map(Seq), ..reading })
     }
 
     pub(super) fn presence(self) -> Result<PresenceChange, Error> {

@@ -138,6 +138,8 @@ struct Batch {
     journal: Vec<journal::Model>,
     commands: Vec<commands::Model>,
     states: Vec<command_states::Model>,
+    /// The newest states of commands that stood in the log before this entry.
+    moved: HashMap<i64, i16>,
     rejections: Vec<rejections::Model>,
     counts: HashMap<(String, i16), rejection_counts::Model>,
     kept: Vec<retained::Model>,
@@ -169,9 +171,11 @@ impl Batch {
     fn add(&mut self, event: &Event, memory: &mut Memory) -> Result<Option<Seq>, Error> {
         let seq = memory.head.next();
         let at = event.at();
+        let mut replay_of = None;
         let (kind, source, body) = match event {
             Event::Reading(reading) => {
                 let source = self.source(&reading.device, at, memory);
+                replay_of = reading.replay_of.map(|rejection| rejection.0);
                 (kind::READING, Some(source), Some(reading.payload.to_vec()))
             }
             Event::Presence(change) => {
@@ -199,7 +203,7 @@ impl Batch {
             }
         };
         memory.head = seq;
-        self.journal.push(journal::Model { seq: seq.0, at: at.0, kind, source, body });
+        self.journal.push(journal::Model { seq: seq.0, at: at.0, kind, source, body, replay_of });
         Ok(Some(seq))
     }
 
@@ -230,7 +234,10 @@ impl Batch {
                 address: record.address.clone(),
                 idempotency_key: record.idempotency_key.clone(),
                 accepted_at: record.accepted_at.0,
+                state: record.state.number(),
             });
+        } else {
+            self.moved.insert(command.0, record.state.number());
         }
         self.states.push(command_states::Model {
             seq: seq.0,
@@ -279,6 +286,13 @@ impl Batch {
         insert(&transaction, self.journal, None).await?;
         insert(&transaction, self.commands, None).await?;
         insert(&transaction, self.states, None).await?;
+        for (id, state) in self.moved {
+            commands::Entity::update_many()
+                .col_expr(commands::Column::State, state.into())
+                .filter(commands::Column::Id.eq(id))
+                .exec(&transaction)
+                .await?;
+        }
         insert(&transaction, self.rejections, None).await?;
         insert(&transaction, self.counts.into_values(), Some(newest_count())).await?;
         insert(&transaction, self.kept, Some(newest_retained())).await?;

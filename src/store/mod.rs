@@ -31,8 +31,10 @@ mod retained;
 mod samples;
 mod words;
 
+pub use commands::CommandFilter;
 pub use devices::DeviceFacts;
 pub use journal::{Draft, Journal};
+pub use rejections::RejectionFilter;
 
 /// Enough for the pages of a few people at once; more would only wait for the same disk.
 const MAX_READERS: u32 = 4;

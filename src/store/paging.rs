@@ -1,51 +1,83 @@
-//! Pages of the journal: newest first, or forward from a place.
+//! Pages of what grows: newest first, or forward from a place.
 
 use entity::journal;
 use sea_orm::{
     Order,
     entity::prelude::*,
-    sea_query::{Expr, SelectStatement},
+    sea_query::{Expr, ExprTrait, Func, IntoColumnRef, Query, SelectStatement},
 };
 
-use crate::model::{Cursor, Page, Seq};
+use crate::model::{Cursor, Page, Part, Seq};
 
-/// One page of what the journal holds: from its newest entry backwards, or on from a cursor.
-#[derive(Clone, Copy)]
-pub(super) struct Paging {
-    pub(super) from: Option<Cursor>,
-    pub(super) limit: u32,
+/// Narrows a query on the journal to a part, and one more to know whether another page follows.
+pub(super) fn narrow(query: &mut SelectStatement, part: &Part) {
+    if part.from.is_none() && part.to.is_none() {
+        return narrow_by(query, journal::Column::Seq.as_column_ref(), part);
+    }
+    // In the order of time: the clock may have been set, and what was replayed is older than its place.
+    let at = || Expr::col(journal::Column::At.as_column_ref());
+    let seq = || Expr::col(journal::Column::Seq.as_column_ref());
+    if let Some(from) = part.from {
+        query.and_where(at().gte(from.0));
+    }
+    if let Some(to) = part.to {
+        query.and_where(at().lt(to.0));
+    }
+    let place = || Expr::tuple([at(), seq()]);
+    match part.cursor {
+        Some(Cursor::After(after)) => query.and_where(place().gt(moment_of(after))),
+        Some(Cursor::Before(before)) => query.and_where(place().lt(moment_of(before))),
+        None => query,
+    };
+    let order = order(part);
+    query.order_by_expr(at(), order.clone()).order_by_expr(seq(), order).limit(limit(part));
 }
 
-impl Paging {
-    /// Narrows a query on the journal to the page, and one more to know whether another page follows.
-    pub(super) fn narrow(self, query: &mut SelectStatement) {
-        let seq = journal::Column::Seq;
-        let order = match self.from {
-            Some(Cursor::After(after)) => {
-                query.and_where(seq.gt(after.0));
-                Order::Asc
-            }
-            Some(Cursor::Before(before)) => {
-                query.and_where(seq.lt(before.0));
-                Order::Desc
-            }
-            None => Order::Desc,
-        };
-        query
-            .order_by_expr(Expr::col(journal::Column::Seq.as_column_ref()), order)
-            .limit(u64::from(self.limit) + 1);
-    }
+/// Narrows a query to a part, by a column that only grows.
+pub(super) fn narrow_by(query: &mut SelectStatement, column: impl IntoColumnRef + Clone, part: &Part) {
+    let place = || Expr::col(column.clone());
+    match part.cursor {
+        Some(Cursor::After(after)) => query.and_where(place().gt(after.0)),
+        Some(Cursor::Before(before)) => query.and_where(place().lt(before.0)),
+        None => query,
+    };
+    query.order_by_expr(place(), order(part)).limit(limit(part));
+}
 
-    /// The page that `found` by a query so narrowed, makes.
-    pub(super) fn page<T>(self, mut found: Vec<T>, seq: fn(&T) -> Seq) -> Page<T> {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let cursor = match self.from {
-            Some(Cursor::After(_)) => Cursor::After,
-            Some(Cursor::Before(_)) | None => Cursor::Before,
-        };
-        let next = found.last().filter(|_| more).map(|last| cursor(seq(last)));
-        Page { items: found, next }
+/// The page that `found`, by a query so narrowed, makes.
+pub(super) fn page<T>(mut found: Vec<T>, part: &Part, seq: fn(&T) -> Seq) -> Page<T> {
+    let limit = usize::try_from(part.limit).unwrap_or(usize::MAX);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let cursor = match part.cursor {
+        Some(Cursor::After(_)) => Cursor::After,
+        Some(Cursor::Before(_)) | None => Cursor::Before,
+    };
+    let next = found.last().filter(|_| more).map(|last| cursor(seq(last)));
+    Page { items: found, next }
+}
+
+fn order(part: &Part) -> Order {
+    match part.cursor {
+        Some(Cursor::After(_)) => Order::Asc,
+        Some(Cursor::Before(_)) | None => Order::Desc,
     }
+}
+
+fn limit(part: &Part) -> u64 {
+    u64::from(part.limit) + 1
+}
+
+/// A place in the journal as a place in time.
+fn moment_of(seq: Seq) -> Expr {
+    let at = Query::select()
+        .column(("place", journal::Column::At))
+        .from_as(journal::Entity, "place")
+        .and_where(Expr::col(("place", journal::Column::Seq)).lte(seq.0))
+        .order_by(("place", journal::Column::Seq), Order::Desc)
+        .limit(1)
+        .take();
+    // Before the first entry there was no time.
+    let at = Func::coalesce([Expr::SubQuery(None, Box::new(at.into())), Expr::val(i64::MIN)]);
+    Expr::tuple([at.into(), Expr::val(seq.0)])
 }

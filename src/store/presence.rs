@@ -1,22 +1,32 @@
 //! How the presence of a device went.
 
-use super::{Store, events::Entry, paging::Paging, words::kind};
+use std::collections::HashMap;
+
+use super::{Store, events::Entry, paging::page, words::kind};
 use crate::{
     error::Error,
-    model::{Cursor, Page, PresenceChange},
+    model::{Page, Part, PresenceChange},
 };
 
 impl Store {
     /// A device's presence changes, newest first; on from a cursor.
-    pub async fn presence(
-        &self,
-        device: &str,
-        from: Option<Cursor>,
-        limit: u32,
-    ) -> Result<Page<PresenceChange>, Error> {
-        let paging = Paging { from, limit };
-        let entries = self.entries_of(device, kind::PRESENCE, paging).await?;
-        let changes = entries.into_iter().map(Entry::presence).collect::<Result<_, _>>()?;
-        Ok(paging.page(changes, |change| change.seq))
+    pub async fn presence(&self, device: &str, part: Part) -> Result<Page<PresenceChange>, Error> {
+        let entries = self.entries_of(device, kind::PRESENCE, &part).await?;
+        changes(entries, &part)
     }
+
+    /// The same part of the presence changes of each of some devices, in one statement.
+    pub async fn presence_of_each(
+        &self,
+        devices: &[&str],
+        part: Part,
+    ) -> Result<HashMap<String, Page<PresenceChange>>, Error> {
+        let found = self.entries_of_each(devices, kind::PRESENCE, &part).await?;
+        found.into_iter().map(|(device, entries)| Ok((device, changes(entries, &part)?))).collect()
+    }
+}
+
+fn changes(entries: Vec<Entry>, part: &Part) -> Result<Page<PresenceChange>, Error> {
+    let changes = entries.into_iter().map(Entry::presence).collect::<Result<_, _>>()?;
+    Ok(page(changes, part, |change| change.seq))
 }

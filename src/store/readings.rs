@@ -1,63 +1,100 @@
 //! What a device measured.
 
+use std::collections::HashMap;
+
 use entity::{journal, sources};
 use sea_orm::{
     entity::prelude::*,
-    sea_query::{Expr, ExprTrait, Query},
+    sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType},
 };
 
 use super::{
     Store,
     events::Entry,
-    paging::Paging,
+    paging::{narrow, page},
     words::{DEVICE, kind},
 };
 use crate::{
     error::Error,
-    model::{Cursor, Page, Reading},
+    model::{Page, Part, Reading},
 };
+
+/// Parts that are read in one statement: SQLite joins at most 500 into one.
+const MAX_AT_ONCE: usize = 100;
 
 impl Store {
     /// A device's readings, newest first; on from a cursor.
-    pub async fn readings(
+    pub async fn readings(&self, device: &str, part: Part) -> Result<Page<Reading>, Error> {
+        let entries = self.entries_of(device, kind::READING, &part).await?;
+        readings(entries, &part)
+    }
+
+    /// The same part of the readings of each of some devices: a statement for each hundred.
+    pub async fn readings_of_each(
         &self,
-        device: &str,
-        from: Option<Cursor>,
-        limit: u32,
-    ) -> Result<Page<Reading>, Error> {
-        let paging = Paging { from, limit };
-        let entries = self.entries_of(device, kind::READING, paging).await?;
-        let readings = entries.into_iter().map(Entry::reading).collect::<Result<_, _>>()?;
-        Ok(paging.page(readings, |reading| reading.seq))
+        devices: &[&str],
+        part: Part,
+    ) -> Result<HashMap<String, Page<Reading>>, Error> {
+        let found = self.entries_of_each(devices, kind::READING, &part).await?;
+        found.into_iter().map(|(device, entries)| Ok((device, readings(entries, &part)?))).collect()
     }
 
     /// What the journal holds of one kind about one device.
-    pub(super) async fn entries_of(
-        &self,
-        device: &str,
-        kind: i16,
-        paging: Paging,
-    ) -> Result<Vec<Entry>, Error> {
-        let source = Query::select()
-            .column(sources::Column::Id)
-            .from(sources::Entity)
-            .and_where(sources::Column::Class.eq(DEVICE))
-            .and_where(sources::Column::Name.eq(device))
-            .take();
-        let mut query = Entry::select();
-        query
-            .and_where(Expr::col(journal::Column::Source.as_column_ref()).eq(source))
-            .and_where(journal::Column::Kind.eq(kind));
-        paging.narrow(&mut query);
-        self.rows(&query).await
+    pub(super) async fn entries_of(&self, device: &str, kind: i16, part: &Part) -> Result<Vec<Entry>, Error> {
+        self.rows(&about(device, kind, part)).await
     }
+
+    /// What the journal holds of one kind about each of some devices. Those of which it holds nothing are absent.
+    pub(super) async fn entries_of_each(
+        &self,
+        devices: &[&str],
+        kind: i16,
+        part: &Part,
+    ) -> Result<HashMap<String, Vec<Entry>>, Error> {
+        let mut found = HashMap::<String, Vec<Entry>>::new();
+        for devices in devices.chunks(MAX_AT_ONCE) {
+            let mut parts = devices.iter().map(|device| {
+                Query::select().column(Asterisk).from_subquery(about(device, kind, part), "part").take()
+            });
+            let Some(mut query) = parts.next() else { continue };
+            query.unions(parts.map(|part| (UnionType::All, part)));
+            for entry in self.rows::<Entry>(&query).await? {
+                found.entry(entry.device.clone().unwrap_or_default()).or_default().push(entry);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn readings(entries: Vec<Entry>, part: &Part) -> Result<Page<Reading>, Error> {
+    let readings = entries.into_iter().map(Entry::reading).collect::<Result<_, _>>()?;
+    Ok(page(readings, part, |reading| reading.seq))
+}
+
+/// A part of what the journal holds of one kind about one device.
+fn about(device: &str, kind: i16, part: &Part) -> SelectStatement {
+    let source = Query::select()
+        .column(sources::Column::Id)
+        .from(sources::Entity)
+        .and_where(sources::Column::Class.eq(DEVICE))
+        .and_where(sources::Column::Name.eq(device))
+        .take();
+    let mut query = Entry::select();
+    query
+        .and_where(Expr::col(journal::Column::Source.as_column_ref()).eq(source))
+        .and_where(journal::Column::Kind.eq(kind));
+    narrow(&mut query, part);
+    query
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Seq;
-    use crate::store::samples::{House, presence, reading};
+    use crate::model::{Cursor, Event, Seq, Timestamp};
+    use crate::store::{
+        Draft,
+        samples::{House, presence, reading},
+    };
 
     async fn house_of_ten() -> House {
         let mut house = House::new().await;
@@ -74,29 +111,29 @@ mod tests {
     #[tokio::test]
     async fn the_newest_come_first() {
         let house = house_of_ten().await;
-        let page = house.store.readings("a", None, 2).await.unwrap();
+        let page = house.store.readings("a", Part::of(None, 2)).await.unwrap();
         assert_eq!((seqs(&page), page.next), (vec![9, 7], Some(Cursor::Before(Seq(7)))));
-        let page = house.store.readings("a", page.next, 2).await.unwrap();
+        let page = house.store.readings("a", Part::of(page.next, 2)).await.unwrap();
         assert_eq!((seqs(&page), page.next), (vec![5, 3], Some(Cursor::Before(Seq(3)))));
-        let page = house.store.readings("a", page.next, 2).await.unwrap();
+        let page = house.store.readings("a", Part::of(page.next, 2)).await.unwrap();
         assert_eq!((seqs(&page), page.next), (vec![1], None));
     }
 
     #[tokio::test]
     async fn after_a_place_the_oldest_come_first() {
         let house = house_of_ten().await;
-        let page = house.store.readings("b", Some(Cursor::After(Seq(2))), 2).await.unwrap();
+        let page = house.store.readings("b", Part::of(Some(Cursor::After(Seq(2))), 2)).await.unwrap();
         assert_eq!((seqs(&page), page.next), (vec![4, 6], Some(Cursor::After(Seq(6)))));
-        let page = house.store.readings("b", page.next, 2).await.unwrap();
+        let page = house.store.readings("b", Part::of(page.next, 2)).await.unwrap();
         assert_eq!((seqs(&page), page.next), (vec![8, 10], None));
     }
 
     #[tokio::test]
     async fn a_full_last_page_has_no_next() {
         let house = house_of_ten().await;
-        assert_eq!(house.store.readings("a", None, 5).await.unwrap().next, None);
-        assert_eq!(house.store.readings("a", None, 0).await.unwrap().items, []);
-        assert_eq!(house.store.readings("nobody", None, 5).await.unwrap().items, []);
+        assert_eq!(house.store.readings("a", Part::of(None, 5)).await.unwrap().next, None);
+        assert_eq!(house.store.readings("a", Part::of(None, 0)).await.unwrap().items, []);
+        assert_eq!(house.store.readings("nobody", Part::of(None, 5)).await.unwrap().items, []);
     }
 
     #[tokio::test]
@@ -104,7 +141,66 @@ mod tests {
         let mut house = house_of_ten().await;
         let mut drafts = [presence("a")];
         house.append(&mut drafts).await;
-        let page = house.store.presence("a", None, 5).await.unwrap();
-        assert_eq!(page.items.into_iter().map(crate::model::Event::Presence).next(), drafts[0].event);
+        let page = house.store.presence("a", Part::of(None, 5)).await.unwrap();
+        assert_eq!(page.items.into_iter().map(Event::Presence).next(), drafts[0].event);
+    }
+
+    /// A reading that came at this moment.
+    fn at(moment: i64) -> Draft {
+        let mut draft = reading("a", 20.0);
+        if let Some(Event::Reading(reading)) = &mut draft.event {
+            reading.at = Timestamp(moment);
+        }
+        draft
+    }
+
+    #[tokio::test]
+    async fn between_two_moments_the_order_is_that_of_time() {
+        let mut house = House::new().await;
+        // The clock was set back after the second, and twice the same moment.
+        house.append(&mut [at(10), at(50), at(20), at(30), at(30), at(40)]).await;
+        let between =
+            |cursor, limit| Part { cursor, from: Some(Timestamp(20)), to: Some(Timestamp(50)), limit };
+        let all = |page: &Page<Reading>| (seqs(page), page.next);
+        let read = async |cursor, limit| house.store.readings("a", between(cursor, limit)).await.unwrap();
+
+        assert_eq!(all(&read(None, 9).await), (vec![6, 5, 4, 3], None));
+        let first = read(None, 2).await;
+        assert_eq!(all(&first), (vec![6, 5], Some(Cursor::Before(Seq(5)))));
+        assert_eq!(all(&read(first.next, 2).await), (vec![4, 3], None));
+        let first = read(Some(Cursor::After(Seq(0))), 3).await;
+        assert_eq!(all(&first), (vec![3, 4, 5], Some(Cursor::After(Seq(5)))));
+        assert_eq!(all(&read(first.next, 3).await), (vec![6], None));
+        assert_eq!(all(&read(Some(Cursor::After(Seq(99))), 3).await), (vec![], None));
+        let since = Part { from: Some(Timestamp(40)), ..Part::of(None, 9) };
+        assert_eq!(seqs(&house.store.readings("a", since).await.unwrap()), [2, 6]);
+    }
+
+    #[tokio::test]
+    async fn a_part_of_each_device_is_the_part_of_that_device() {
+        let house = house_of_ten().await;
+        for part in [Part::of(None, 2), Part::of(Some(Cursor::After(Seq(3))), 9)] {
+            let each = house.store.readings_of_each(&["a", "b", "nobody"], part).await.unwrap();
+            assert_eq!(each.len(), 2);
+            for device in ["a", "b"] {
+                assert_eq!(each[device], house.store.readings(device, part).await.unwrap());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn moments_are_found_by_an_index() {
+        let house = House::new().await;
+        let part = Part { from: Some(Timestamp(1)), ..Part::of(Some(Cursor::Before(Seq(9))), 5) };
+        for (part, index) in
+            [(part, "journal_source_kind_at_seq"), (Part::of(None, 5), "journal_source_kind_seq")]
+        {
+            let plan = house.plan(&about("a", kind::READING, &part)).await;
+            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
+            assert!(
+                !plan.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN j")),
+                "{plan:?}"
+            );
+        }
     }
 }

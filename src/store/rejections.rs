@@ -5,15 +5,19 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use entity::{journal, rejection_counts, rejections};
 use sea_orm::{
-    DbErr, FromQueryResult, Order, QuerySelect,
+    DbErr, FromQueryResult, Order, QueryOrder, QuerySelect,
     entity::prelude::*,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 
-use super::{Store, paging::Paging, words::Word};
+use super::{
+    Store,
+    paging::{narrow_by, page},
+    words::Word,
+};
 use crate::{
     error::Error,
-    model::{Cursor, Page, Rejection, RejectionReason, Seq, Timestamp},
+    model::{Page, Part, Rejection, RejectionCount, RejectionReason, Seq, Timestamp},
 };
 
 /// Samples of one reason on one topic. More would say nothing new.
@@ -28,13 +32,70 @@ const MAX_COUNTERS: usize = 10_000;
 /// In bytes. Longer topics are nobody's device, and are not worth a counter of their own.
 const MAX_COUNTED_TOPIC: usize = 512;
 
+/// Which rejections are meant: those that are all of what is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RejectionFilter {
+    pub reason: Option<RejectionReason>,
+    /// Exactly this one.
+    pub topic: Option<String>,
+}
+
 impl Store {
-    /// Samples of what could not be understood, newest first; on from a cursor.
-    pub async fn rejections(&self, from: Option<Cursor>, limit: u32) -> Result<Page<Rejection>, Error> {
-        let paging = Paging { from, limit };
+    /// Samples of what could not be understood, newest first; on from a cursor. The moments of a part are not
+    /// looked at.
+    pub async fn rejections(&self, filter: &RejectionFilter, part: Part) -> Result<Page<Rejection>, Error> {
         let mut query = RejectionRow::select();
-        paging.narrow(&mut query);
-        Ok(paging.page(self.rejection_samples(&query).await?, |rejection| rejection.seq))
+        if let Some(reason) = filter.reason {
+            query.and_where(rejections::Column::Reason.eq(reason.number()));
+        }
+        if let Some(topic) = &filter.topic {
+            query.and_where(rejections::Column::Topic.eq(topic));
+        }
+        narrow_by(&mut query, rejections::Column::Seq.as_column_ref(), &part);
+        Ok(page(self.rejection_samples(&query).await?, &part, |rejection| rejection.seq))
+    }
+
+    /// The samples at these places, in order. Places without one are passed over.
+    pub async fn rejections_at(&self, seqs: &[Seq]) -> Result<Vec<Rejection>, Error> {
+        let mut query = RejectionRow::select();
+        query
+            .and_where(rejections::Column::Seq.is_in(seqs.iter().map(|seq| seq.0)))
+            .order_by_expr(Expr::col(rejections::Column::Seq.as_column_ref()), Order::Asc);
+        self.rejection_samples(&query).await
+    }
+
+    /// The readings that were made of these rejections: rejection and reading.
+    pub async fn replays_of(&self, rejections: &[Seq]) -> Result<HashMap<Seq, Seq>, Error> {
+        use journal::{Column, Entity};
+        let found: Vec<(Option<i64>, i64)> = Entity::find()
+            .select_only()
+            .columns([Column::ReplayOf, Column::Seq])
+            .filter(Column::ReplayOf.is_in(rejections.iter().map(|seq| seq.0)))
+            .into_tuple()
+            .all(self.db())
+            .await?;
+        let pairs = found.into_iter().filter_map(|(rejection, seq)| Some((Seq(rejection?), Seq(seq))));
+        Ok(pairs.collect())
+    }
+
+    /// How often what was rejected, the last first.
+    pub async fn rejection_counts(&self, limit: u32) -> Result<Vec<RejectionCount>, Error> {
+        use rejection_counts::{Column, Entity};
+        let found = Entity::find()
+            .order_by_desc(Column::LastAt)
+            .order_by_asc(Column::Topic)
+            .limit(u64::from(limit))
+            .all(self.db())
+            .await?;
+        let count = |row: rejection_counts::Model| {
+            Ok(RejectionCount {
+                topic: row.topic,
+                reason: RejectionReason::of(row.reason, 0)?,
+                count: row.count,
+                last_at: Timestamp(row.last_at),
+            })
+        };
+        found.into_iter().map(count).collect()
     }
 
     /// The samples from `first` to `last`, both inclusive, in order.
@@ -169,7 +230,16 @@ mod tests {
         assert_eq!(kept as i64, MAX_SAMPLES);
         assert_eq!(house.journal.head(), Seq(MAX_SAMPLES));
         assert_eq!(house.counts().await, [("sensors/a".to_owned(), MAX_SAMPLES + 5)]);
-        assert_eq!(house.store.rejections(None, 100).await.unwrap().items.len() as i64, MAX_SAMPLES);
+        assert_eq!(
+            house
+                .store
+                .rejections(&RejectionFilter::default(), Part::of(None, 100))
+                .await
+                .unwrap()
+                .items
+                .len() as i64,
+            MAX_SAMPLES
+        );
     }
 
     #[tokio::test]
@@ -221,7 +291,7 @@ mod tests {
         let mut drafts = [rejected("sensors/a", b"\xff\x00 raw")];
         house.journal.append(&mut drafts).await.unwrap();
 
-        let page = house.store.rejections(None, 10).await.unwrap();
+        let page = house.store.rejections(&RejectionFilter::default(), Part::of(None, 10)).await.unwrap();
         let [draft] = drafts;
         assert_eq!(page.items.into_iter().map(crate::model::Event::Rejection).next(), draft.event);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use entity::rejection_counts;
-use sea_orm::EntityTrait;
+use sea_orm::{ConnectionTrait, EntityTrait, sea_query::SelectStatement};
 use tempfile::TempDir;
 
 use super::{Draft, Journal, Store, open};
@@ -50,6 +50,15 @@ impl House {
 
     pub(super) async fn append(&mut self, drafts: &mut [Draft]) {
         self.journal.append(drafts).await.unwrap();
+    }
+
+    /// What SQLite does to answer a query.
+    pub(super) async fn plan(&self, query: &SelectStatement) -> Vec<String> {
+        let db = self.store.db();
+        let mut statement = db.get_database_backend().build(query);
+        statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+        let rows = db.query_all_raw(statement).await.unwrap();
+        rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect()
     }
 
     /// How often something was rejected, by topic.

@@ -8,10 +8,12 @@
 
 mod harness;
 
+mod asyncapi;
 mod crosslink;
 mod disk;
 mod documents;
 mod durability;
+mod faults;
 mod floors;
 mod graphql;
 mod http;

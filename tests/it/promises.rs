@@ -9,9 +9,9 @@ use crosslink::{
     },
     config::Durability,
     model::{
-        Action, CommandRecord, CommandState, Event, Rejection, RejectionReason, Seq, Surface, Timestamp,
+        Action, CommandRecord, CommandState, Event, Part, Rejection, RejectionReason, Seq, Surface, Timestamp,
     },
-    store,
+    store::{self, RejectionFilter},
 };
 use reqwest::Method;
 use sea_orm::{
@@ -47,10 +47,11 @@ async fn slow_disk(house: &House) -> DatabaseTransaction {
 }
 
 /// The rejections that a stopped gateway left, oldest first.
-async fn rejections(folder: &TempDir) -> Vec<Rejection> {
+pub async fn rejections(folder: &TempDir) -> Vec<Rejection> {
     let database = folder.path().join("crosslink.db");
     let (store, journal) = store::open(&database, Durability::Normal).await.unwrap();
-    let mut rejections = store.rejections(None, 1_000).await.unwrap().items;
+    let mut rejections =
+        store.rejections(&RejectionFilter::default(), Part::of(None, 1_000)).await.unwrap().items;
     journal.close().await.unwrap();
     rejections.reverse();
     rejections

@@ -7,7 +7,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::model::SessionId;
+use super::vitals::Vitals;
+use crate::model::{ClientSession, Cursor, Page, Part, Seq, SessionId};
 
 /// The connected clients by client id: one connection each.
 #[derive(Default)]
@@ -20,6 +21,7 @@ struct Seat {
     successor: watch::Sender<Option<SessionId>>,
     /// Closed when the place is free.
     left: watch::Receiver<()>,
+    vitals: Arc<Vitals>,
 }
 
 /// A client's place. Dropping it frees the client id.
@@ -39,7 +41,12 @@ pub struct Late {
 impl Clients {
     /// Takes the place of `client_id`. Who sits there is asked to leave, and waited for: its
     /// end must come before this one's beginning. But who has connected later than this one stays.
-    pub async fn enter(self: &Arc<Clients>, client_id: &Arc<str>, session: SessionId) -> Result<Place, Late> {
+    pub async fn enter(
+        self: &Arc<Clients>,
+        client_id: &Arc<str>,
+        session: SessionId,
+        vitals: &Arc<Vitals>,
+    ) -> Result<Place, Late> {
         loop {
             let mut left = {
                 let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +59,8 @@ impl Clients {
                     None => {
                         let (successor, asked) = watch::channel(None);
                         let (leaving, left) = watch::channel(());
-                        seats.insert(client_id.clone(), Seat { session, successor, left });
+                        let vitals = vitals.clone();
+                        seats.insert(client_id.clone(), Seat { session, successor, left, vitals });
                         return Ok(Place {
                             clients: self.clone(),
                             client_id: client_id.clone(),
@@ -66,6 +74,35 @@ impl Clients {
             // An error says that the other end is gone, which is what is waited for.
             let _ = left.changed().await;
         }
+    }
+
+    /// Who is connected, the newest connection first; on from a cursor, which is a session.
+    pub fn list(&self, part: Part) -> Page<ClientSession> {
+        let mut vitals: Vec<(SessionId, Arc<Vitals>)> = {
+            let seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seats.values().map(|seat| (seat.session, seat.vitals.clone())).collect()
+        };
+        let onward = match part.cursor {
+            Some(Cursor::After(after)) => {
+                vitals.retain(|(session, _)| session.0 > after.0);
+                true
+            }
+            Some(Cursor::Before(before)) => {
+                vitals.retain(|(session, _)| session.0 < before.0);
+                false
+            }
+            None => false,
+        };
+        vitals.sort_unstable_by_key(|(session, _)| *session);
+        if !onward {
+            vitals.reverse();
+        }
+        let limit = usize::try_from(part.limit).unwrap_or(usize::MAX);
+        let more = vitals.len() > limit;
+        vitals.truncate(limit);
+        let cursor = if onward { Cursor::After } else { Cursor::Before };
+        let next = vitals.last().filter(|_| more).map(|(session, _)| cursor(Seq(session.0)));
+        Page { items: vitals.iter().map(|(_, vitals)| vitals.told()).collect(), next }
     }
 
     pub fn count(&self) -> usize {

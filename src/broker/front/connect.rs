@@ -15,6 +15,7 @@ use super::{
     codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
     session::{MAX_PACKET, MAX_UNSETTLED, Session, Who},
     subscriptions::is_topic,
+    vitals::Vitals,
     writer::Writer,
 };
 use crate::{
@@ -60,7 +61,8 @@ where
     };
     let accepted = ConnAck { session_present: false, code: Code::SUCCESS, properties };
     writer.send(&Packet::ConnAck(accepted), version);
-    let mut place = match front.clients.enter(&client_id, id).await {
+    let vitals = Arc::new(Vitals::new(client_id.clone(), peer, version, connect.keep_alive, id));
+    let mut place = match front.clients.enter(&client_id, id, &vitals).await {
         Ok(place) => place,
         Err(Late { newer }) => {
             debug!(%peer, "{client_id} has connected again since: {peer} gives way");
@@ -81,7 +83,7 @@ where
         will_topic: connect.will.as_ref().map(|will| will.topic.clone()),
     }));
     info!(client_id = &*client_id, %peer, "{client_id} connected from {peer}");
-    let who = Who { session: id, client_id, peer };
+    let who = Who { session: id, client_id, peer, vitals };
     let mut session = Session::new(front, who, &connect, reader, input, writer);
     let end = session.run(&mut place).await;
     let (mut writer, code) = session.end(end, connect.will);

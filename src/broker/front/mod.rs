@@ -11,6 +11,7 @@ mod outgoing;
 mod retained;
 mod session;
 mod subscriptions;
+mod vitals;
 mod websocket;
 mod writer;
 
@@ -32,10 +33,10 @@ use super::{
     router::{Header, Router},
 };
 use crate::{
-    address::{Address, Place, is_command},
+    address::{Address, PRESENCE, Place, is_command},
     config::Config,
     error::Error,
-    model::{Pair, RejectionReason, Retained, Seq, SessionId, Timestamp},
+    model::{ClientSession, Page, Pair, Part, RejectionReason, Retained, Seq, SessionId, Timestamp},
 };
 
 /// Connections that are served at a time; a Raspberry Pi serves them all.
@@ -136,12 +137,17 @@ impl Broker {
         if !self.0.retained.replace(standing, truth) {
             return false;
         }
-        self.publish(Message { topic, payload, qos: QoS::AtLeastOnce, retain: true, command: None });
+        self.publish(Message { topic, payload, qos: PRESENCE.qos, retain: PRESENCE.retain, command: None });
         true
     }
 
+    /// Who is connected, the newest connection first; on from a cursor, which is a session.
+    pub fn clients(&self, part: Part) -> Page<ClientSession> {
+        self.0.clients.list(part)
+    }
+
     /// How many clients are connected.
-    pub fn clients(&self) -> usize {
+    pub fn client_count(&self) -> usize {
         self.0.clients.count()
     }
 
@@ -176,17 +182,20 @@ struct Incoming {
     will: bool,
 }
 
+/// Why a message reaches nobody, if it does not.
+pub fn refusal(topic: &str, payload: &[u8], retain: bool, pair: &Pair) -> Option<RejectionReason> {
+    if retain && is_command(topic, pair) {
+        return Some(RejectionReason::RetainedCommand);
+    }
+    let too_large = payload.len() > MAX_PAYLOAD && Place::of(topic, pair) != Place::Foreign;
+    too_large.then_some(RejectionReason::TooLarge)
+}
+
 impl Front {
     /// Judges a message: what other clients hear goes to `fan_out`, what history needs is returned.
     fn judge(&self, incoming: Incoming, fan_out: &mut FanOut) -> Option<Inbound> {
         let recorded = Place::of(&incoming.topic, &self.pair) != Place::Foreign;
-        let refused = match &incoming {
-            message if message.retain && is_command(&message.topic, &self.pair) => {
-                Some(RejectionReason::RetainedCommand)
-            }
-            message if recorded && message.payload.len() > MAX_PAYLOAD => Some(RejectionReason::TooLarge),
-            _ => None,
-        };
+        let refused = refusal(&incoming.topic, &incoming.payload, incoming.retain, &self.pair);
         let mut inbound = Inbound {
             session: incoming.session,
             client_id: incoming.client_id,

@@ -124,6 +124,11 @@ impl Outgoing {
         }
     }
 
+    /// How many messages wait to be sent, and how many were sent and are not acknowledged.
+    pub fn owed(&self) -> (usize, usize) {
+        (self.waiting.len(), self.in_flight.len())
+    }
+
     /// The client has acknowledged a message; tells which command that was, if it was one.
     pub fn acknowledge(&mut self, packet_id: u16) -> Option<Seq> {
         let at = self.in_flight.iter().position(|(id, _)| *id == packet_id)?;

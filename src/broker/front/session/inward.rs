@@ -12,7 +12,7 @@ use crate::{
             subscriptions::is_topic,
         },
     },
-    model::RejectionReason,
+    model::{RejectionReason, Timestamp},
 };
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
@@ -27,6 +27,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             ));
         }
         metrics::counter!("crosslink_mqtt_received_total").increment(1);
+        self.vitals.spoke(Timestamp::now());
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let answer = move |code| match qos {
             QoS::AtMostOnce => None,

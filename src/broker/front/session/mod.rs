@@ -26,6 +26,7 @@ use super::{
     clients::Place,
     codec::{self, Ack, Code, Connect, Malformed, Packet, Properties, Subscription, Version, Will},
     outgoing::{Outgoing, TooSlow},
+    vitals::Vitals,
     writer::Writer,
 };
 use crate::{
@@ -97,6 +98,7 @@ pub struct Who {
     pub session: SessionId,
     pub client_id: Arc<str>,
     pub peer: SocketAddr,
+    pub vitals: Arc<Vitals>,
 }
 
 /// One client while it is connected.
@@ -127,6 +129,7 @@ pub struct Session<R, W> {
     last_written: Instant,
     /// The client is not read on at the moment.
     paused: bool,
+    vitals: Arc<Vitals>,
     front: Arc<Front>,
 }
 
@@ -140,7 +143,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         input: BytesMut,
         writer: Writer<W>,
     ) -> Session<R, W> {
-        let Who { session: id, client_id, peer } = who;
+        let Who { session: id, client_id, peer, vitals } = who;
         let keep_alive = Duration::from_millis(u64::from(connect.keep_alive) * 1_500);
         Session {
             reader,
@@ -164,6 +167,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             last_heard: Instant::now(),
             last_written: Instant::now(),
             paused: false,
+            vitals,
             front,
         }
     }
@@ -179,6 +183,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 return end;
             }
             self.fill_output();
+            let (queued, in_flight) = self.outgoing.owed();
+            self.vitals.owes(queued, in_flight);
             let reading = self.reads();
             let resumed = reading && self.paused;
             self.paused = !reading;

@@ -78,6 +78,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 self.deliver(routed)?;
             }
         }
+        self.vitals.listens(&self.subscriptions);
         for (subscription, _) in &granted {
             self.front.subscriptions.add(self.id, &subscription.filter, subscription.no_local);
         }
@@ -120,13 +121,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 codes.push(Code::NO_SUBSCRIPTION_EXISTED);
                 continue;
             };
-            self.subscriptions.swap_remove(at);
+            self.subscriptions.remove(at);
             self.front.subscriptions.remove(self.id, filter);
             if let Some(link) = &mut self.link {
                 link.unsubscribe(filter)?;
             }
             codes.push(Code::SUCCESS);
         }
+        self.vitals.listens(&self.subscriptions);
         let properties = Properties::none();
         self.send(&Packet::UnsubAck(UnsubAck { packet_id: unsubscribe.packet_id, codes, properties }));
         Ok(())
