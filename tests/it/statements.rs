@@ -99,26 +99,91 @@ async fn fifty_devices_cost_as_many_statements_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readings_of_many_devices_cost_one_statement_each_and_no_more_than_64() {
-    const ASKED: &str = "{ devices { readings(first: 3) { edges { node { seq } } } } }";
-    let few = Counted::with(10).await;
-    let cost = few
-        .cost(async || {
-            let answer = few.ask(ASKED).await;
-            let devices = answer["data"]["devices"].as_array().unwrap();
-            let full =
-                devices.iter().filter(|device| device["readings"]["edges"].as_array().unwrap().len() == 3);
-            assert_eq!(full.count(), 10, "{answer}");
-        })
-        .await;
-    assert_eq!(cost, 10 + PAIR as u64);
+async fn pages_of_fifty_devices_cost_as_many_statements_as_those_of_one() {
+    const ASKED: &str = "{ devices { name readings(first: 3) { nodes { device temperature } } \
+         presenceHistory(last: 1) { nodes { device status } } commands(first: 1) { nodes { device } } } }";
+    let mut costs = Vec::new();
+    for devices in [1, 50] {
+        let gateway = Counted::with(devices).await;
+        let cost = gateway
+            .cost(async || {
+                let answer = gateway.ask(ASKED).await;
+                let all = answer["data"]["devices"].as_array().unwrap_or_else(|| panic!("{answer}"));
+                let spoken: Vec<_> = all.iter().filter(|device| device["name"] != "raspberry").collect();
+                for device in spoken.iter().filter(|device| device["name"] != "esp32") {
+                    let name = &device["name"];
+                    let expected = json!([4.0, 3.0, 2.0])
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|temperature| json!({ "device": name, "temperature": temperature }))
+                        .collect::<Value>();
+                    assert_eq!(device["readings"]["nodes"], expected, "{answer}");
+                    let online = json!([{ "device": name, "status": "ONLINE" }]);
+                    assert_eq!(device["presenceHistory"]["nodes"], online, "{answer}");
+                }
+            })
+            .await;
+        costs.push(cost);
+    }
+    // As many statements as pages, unless the machine is so busy that the devices do not ask at once.
+    assert_eq!(costs[0], 3, "{costs:?}");
+    assert!(costs[1] <= 6, "{costs:?}");
+}
 
-    let many = Counted::with(70).await;
-    let cost = many
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_operation_reads_is_bounded() {
+    let gateway = Counted::with(30).await;
+    let lists = |count: usize| -> String {
+        (0..count).map(|n| format!("l{n}: rejectionCounts(first: 1) {{ count }} ")).collect()
+    };
+    assert!(gateway.ask(&format!("{{ {} }}", lists(64))).await.get("errors").is_none());
+    for (asked, most) in [
+        (format!("{{ {} }}", lists(65)), 64),
+        ("{ devices { readings(first: 1000) { nodes { seq } } } }".to_owned(), 1),
+        ("{ devices { a: readings(first: 400) { nodes { seq } } b: readings(first: 400) { nodes { seq } } } }".to_owned(), 2),
+    ] {
+        let cost = gateway
+            .cost(async || {
+                let answer = gateway.ask(&asked).await;
+                assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID", "{answer}");
+            })
+            .await;
+        assert!(cost <= most, "{cost} statements for {asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_rest_costs_one_statement_however_long_it_is() {
+    let gateway = Counted::with(3).await;
+    let mut client = Newcomer::new(gateway.process.as_ref().unwrap().mqtt, "odd").connect_v4().await;
+    for n in 0..30 {
+        client.say(&format!("sensors/{}", n % 5), "nonsense").await;
+        client.say("commands/d1/play", "true").await;
+    }
+    for (path, most) in [
+        ("/api/v1/devices/d1/readings?limit=5", 1),
+        ("/api/v1/devices/d1/readings?from=2026-01-01T00:00:00Z", 1),
+        ("/api/v1/devices/d1/presence?after=0", 1),
+        ("/api/v1/commands?device=d1", 1),
+        ("/api/v1/commands?surface=MQTT&limit=2", 1),
+        ("/api/v1/commands/1", 1),
+        ("/api/v1/rejections?limit=1", 1),
+        ("/api/v1/rejections?reason=NOT_JSON", 1),
+        ("/api/v1/rejections/counts", 1),
+        ("/api/v1/clients", 0),
+    ] {
+        let cost = gateway.cost(async || drop(gateway.get(path).await)).await;
+        assert_eq!(cost, most, "{path}");
+    }
+    let replay = gateway
         .cost(async || {
-            let answer = many.ask(ASKED).await;
-            assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID", "{answer}");
+            let request = gateway.http.post(gateway.url("/api/v1/rejections/replay"));
+            let answer = request.json(&json!({ "after": 0 })).send().await.unwrap();
+            let page: Value = answer.json().await.unwrap();
+            assert_eq!(page["items"].as_array().unwrap().len(), 30, "{page}");
         })
         .await;
-    assert!(cost <= 64, "{cost} statements");
+    // The rejections, and what was made of them before.
+    assert_eq!(replay, 2);
 }
