@@ -137,3 +137,36 @@ async fn the_plain_pages_are_always_there() {
         assert_eq!(said(&script, header::CONTENT_TYPE), "text/javascript; charset=utf-8");
     }
 }
+
+/// The operations that GraphiQL and the plain page offer to who does not know what to ask.
+fn examples() -> Vec<String> {
+    let full = include_str!("../../web/src/graphiql/examples.graphql")
+        .split("\n}\n")
+        .map(|one| format!("{one}\n}}"));
+    let plain = include_str!("../../src/pages/plain/console.js").lines().filter_map(|line| {
+        let entry = line.strip_prefix("  \"")?.strip_suffix(',')?;
+        let (_, operation) = entry.split_once("\": ")?;
+        serde_json::from_str::<String>(operation).ok()
+    });
+    let mut examples: Vec<String> = full.chain(plain).collect();
+    examples.retain(|example| example.contains('{'));
+    examples
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_can_be_run() {
+    let house = House::start().await;
+    let examples = examples();
+    assert!(examples.len() > 20, "{examples:#?}");
+    for query in examples {
+        let (status, answer) = house.post("/graphql", serde_json::json!({ "query": query })).await;
+        assert_eq!(status, StatusCode::OK, "{query}: {answer}");
+        // A subscription is checked like everything else before it is sent to the WebSocket.
+        let live = query.contains("subscription ");
+        let why = answer["errors"][0]["message"].as_str().unwrap_or_default();
+        match live {
+            true => assert!(why.contains("not supported on this transport"), "{query}: {answer}"),
+            false => assert!(why.is_empty(), "{query}: {answer}"),
+        }
+    }
+}
