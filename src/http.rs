@@ -39,7 +39,8 @@ use crate::{
     broker::cannot_listen,
     config::Config,
     error::Error,
-    graphql, origin, pages,
+    graphql, origin,
+    pages::{self, Form},
     rest::{
         self, IDEMPOTENCY_KEY, PREFER, PREFERENCE_APPLIED,
         problem::{self, Problem},
@@ -156,9 +157,9 @@ fn router(app: App) -> Router {
     let config = app.config.clone();
     let mqtt = Router::new().route("/mqtt", get(mqtt)).with_state(app.clone());
     let surfaces = rest::router(app.clone())
-        .merge(graphql::router(app.clone()))
+        .merge(pages::over(graphql::router(app.clone()), Form::BEST))
         .merge(asyncapi::router(app))
-        .merge(pages::router())
+        .merge(pages::router(Form::BEST))
         .merge(mqtt);
     dressed(surfaces, &config)
 }
