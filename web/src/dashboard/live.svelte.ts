@@ -18,7 +18,6 @@ import {
   type LinkedFragment,
   type MeasuredFragment,
   type OpeningQuery,
-  type PastQuery,
   type PresencesSubscription,
   type PresentQuery,
   type RefusedFragment,
@@ -29,7 +28,7 @@ import { ask, connect, listen } from '../lib/gateway';
 import { clock } from './clock.svelte';
 import { Device } from './device.svelte';
 import { show } from './frame';
-import { WINDOW_MS, type Point } from './trend';
+import { SHORTEST_GAP_MS, WINDOW_MS, type Point } from './trend';
 import { hazardInWords, presenceInWords } from './words';
 
 export type Connection = { state: 'connecting' | 'live' | 'catching-up' } | { state: 'lost'; since: number };
@@ -38,8 +37,11 @@ export type Connection = { state: 'connecting' | 'live' | 'catching-up' } | { st
 const ROWS = 20;
 /** Whoever is further behind starts from the present instead of catching up. */
 const TOO_FAR_BEHIND = 20_000;
-/** Pages of a thousand readings: a device that fills them speaks so fast that its chart begins later. */
-const PAGES = 5;
+/** Readings that are asked for at a time: more than there are, unless a device speaks very fast. */
+const PAGE = 1_000;
+/** Of so short a time a part will do: what is left out is no gap in a chart. */
+const GLIMPSE_MS = SHORTEST_GAP_MS;
+const GLIMPSE = 100;
 /** Devices whose past is read at a time. */
 const READERS = 3;
 const TRY_AGAIN_MS = 1_000;
@@ -302,18 +304,9 @@ export class Live {
   }
 
   async #read(device: Device, until: number): Promise<void> {
-    const from = new Date(clock.read() - WINDOW_MS).toISOString();
-    const points: Point[] = [];
-    let after: string | null = null;
-    for (let page = 0; page < PAGES; page += 1) {
-      const past: PastQuery = (await ask(PastDocument, { device: device.name, from, after })).data;
-      if (!past.device) break;
-      const { nodes, pageInfo } = past.device.readings;
-      points.push(...nodes.filter(({ seq }) => seq <= until).map(pointOf));
-      after = pageInfo.endCursor;
-      if (!pageInfo.hasNextPage) break;
-    }
-    device.trend.remember(points.reverse());
+    const to = Math.ceil(clock.read()) + SOON_MS;
+    const points = await past(device.name, to - WINDOW_MS, to);
+    device.trend.remember(points.filter(({ seq }) => seq <= until));
     device.revision += 1;
   }
 
@@ -348,6 +341,19 @@ function knownAs({ name, mode, presence, latest, crossLink }: OpeningQuery['devi
   device.hazard = crossLink?.hazard ?? 'NONE';
   device.mode = mode;
   return device;
+}
+
+/** The readings of a span. Where there are too many for a page it is halved, until a part of them will do. */
+async function past(device: string, from: number, to: number): Promise<Point[]> {
+  const glimpse = to - from <= GLIMPSE_MS;
+  const [start, end] = [new Date(from).toISOString(), new Date(to).toISOString()];
+  const first = glimpse ? GLIMPSE : PAGE;
+  const { data } = await ask(PastDocument, { device, from: start, to: end, first });
+  const readings = data.device?.readings;
+  if (!readings) return [];
+  if (glimpse || !readings.pageInfo.hasNextPage) return readings.nodes.map(pointOf);
+  const middle = Math.floor((from + to) / 2);
+  return [...(await past(device, from, middle)), ...(await past(device, middle, to))];
 }
 
 function arranged(known: ReadonlyMap<string, Device>): Device[] {

@@ -11,7 +11,7 @@ export const WINDOW_MS = 15 * 60_000;
 /** A chart gives a second less than a pixel or two: of more readings than this only the outline is seen. */
 const POINTS_A_SECOND = 8;
 /** Missing readings are a gap in the line, and these are missing: silence of three periods, but at least this. */
-const SHORTEST_GAP_MS = 8_000;
+export const SHORTEST_GAP_MS = 8_000;
 const SILENT_PERIODS = 3;
 /** Intervals whose median is the period. */
 const INTERVALS = 31;
