@@ -33,6 +33,8 @@ import { hazardInWords, presenceInWords } from './words';
 
 export type Connection = { state: 'connecting' | 'live' | 'catching-up' } | { state: 'lost'; since: number };
 
+/** More devices than anybody reads; REST lists them all. */
+export const CARDS = 200;
 /** Commands and rejections that are shown. */
 const ROWS = 20;
 /** Whoever is further behind starts from the present instead of catching up. */
@@ -45,7 +47,7 @@ const GLIMPSE = 100;
 /** Devices whose past is read at a time. */
 const READERS = 3;
 const TRY_AGAIN_MS = 1_000;
-/** Finds what no stream tells: a clock that was set, the mode of a device without a peer. */
+/** Finds what no stream tells: a clock that was set, the mode of a device without a peer, how much was rejected. */
 const CHECK_EVERY_MS = 30_000;
 const SOON_MS = 300;
 const SAID_AS_ONE_MS = 300;
@@ -58,6 +60,8 @@ export class Live {
   /** Newest first. */
   commands = $state.raw<readonly ToldFragment[]>([]);
   rejections = $state.raw<readonly RefusedFragment[]>([]);
+  /** How many there were in all: of those that are alike only the first are kept. */
+  rejected = $state(0);
   /** What happened, for those who listen to the page. */
   announcement = $state('');
   opened = $state(false);
@@ -89,6 +93,7 @@ export class Live {
       connected: () => {
         this.#connected = true;
         this.#turn += 1;
+        this.#goal = Infinity;
         if (this.connection.state === 'lost') this.#tell({ state: 'catching-up' });
         void this.#attempt(() => (this.#begun ? this.#check() : this.#begin()));
       },
@@ -138,6 +143,7 @@ export class Live {
     this.devices = arranged(this.#known);
     this.commands = this.#commands = data.commands.nodes;
     this.rejections = this.#rejections = data.rejections.nodes;
+    this.rejected = sum(data.rejectionCounts);
     this.opened = this.#begun = true;
     this.#listen();
     this.#tell({ state: 'live' });
@@ -159,7 +165,8 @@ export class Live {
     clock.told(date);
     const head = newest(data.devices.map(({ latest }) => latest));
     if (head - this.#after.readings > TOO_FAR_BEHIND || !this.#goesOn(data.devices)) return this.#begin();
-    this.#goal = Math.max(this.#goal, head);
+    this.#goal = head;
+    this.rejected = sum(data.rejectionCounts);
     for (const { name, mode, latest } of data.devices) {
       const device = this.#device(name);
       if (!device.link) device.mode = mode;
@@ -244,7 +251,7 @@ export class Live {
 
   #linked(link: LinkedFragment): void {
     const device = this.#device(link.device);
-    if (device.hazard !== link.hazard) this.#announce(hazardInWords(link));
+    if (device.hazard !== link.hazard && link.hazard === 'NONE') this.#announce(hazardInWords(link));
     device.hazard = link.hazard;
     show(`link of ${device.name}`, () => {
       device.link = link;
@@ -270,6 +277,7 @@ export class Live {
     clock.heard(Date.parse(rejection.at));
     this.#rejections = [rejection, ...this.#rejections].slice(0, ROWS);
     show('rejections', () => (this.rejections = this.#rejections));
+    this.#checkSoon();
   }
 
   /** A device that is heard for the first time appears by itself. */
@@ -287,7 +295,7 @@ export class Live {
   /** Reads what the charts show of the time up to this place, the pair first. */
   async #remember(until: number): Promise<void> {
     const known = this.#known;
-    const waiting = this.devices.filter(({ latest }) => latest !== null);
+    const waiting = this.devices.slice(0, CARDS).filter(({ latest }) => latest !== null);
     const reader = async () => {
       for (let device = waiting.shift(); device; device = waiting.shift()) {
         while (known === this.#known) {
@@ -362,6 +370,7 @@ function arranged(known: ReadonlyMap<string, Device>): Device[] {
 }
 
 const newest = (items: readonly ({ seq: number } | null)[]) => Math.max(0, ...items.map(item => item?.seq ?? 0));
+const sum = (items: readonly { count: number }[]) => items.reduce((all, { count }) => all + count, 0);
 const pause = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
 
 function pointOf({ seq, at, temperature, threshold }: Pick<MeasuredFragment, 'seq' | 'at' | 'temperature' | 'threshold'>): Point {

@@ -27,7 +27,7 @@ const REASON: Record<PresenceReason, string> = {
   READING: 'it sent a reading',
   TAKEOVER: 'it took over from its old connection',
   HANDOVER: 'another connection speaks for it',
-  SILENCE: 'connected, but silent',
+  SILENCE: 'it has gone silent',
   RESTART: 'not heard since the gateway started',
   WILL: 'connection lost: its will was published',
   KEEPALIVE: 'nothing came within its keepalive',
@@ -40,7 +40,7 @@ export const MODE: Record<Mode, string> = {
   AUTO: 'Follows its peer',
   FORCED_ON: 'Forced on by command',
   FORCED_OFF: 'Forced off by command',
-  UNKNOWN: 'Not known: it reconnected and may have lost its override',
+  UNKNOWN: 'Unknown: it reconnected, and may have lost its override',
 };
 
 export const ACTION: Record<Action, string> = { PLAY: 'Play', STOP: 'Stop', RESUME: 'Resume' };
@@ -73,7 +73,7 @@ export function presenceInWords({ status, reason }: Pick<StandingFragment, 'stat
 
 export function reasonInWords({ status, reason }: Pick<StandingFragment, 'status' | 'reason'>): string {
   if (reason === null) return 'it has not spoken yet';
-  if (reason === 'SILENCE' && status === 'OFFLINE') return 'silent for too long';
+  if (reason === 'SILENCE' && status === 'OFFLINE') return 'it was silent for too long';
   return REASON[reason];
 }
 
