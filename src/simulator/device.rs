@@ -2,7 +2,7 @@
 //!
 //! It boots, lives until its power is cut or it resets, and boots again, for ever.
 
-use std::{future, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     task::JoinHandle,
@@ -11,19 +11,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Fault, Voice,
+    Fault, Pace, Voice,
     climate::Climate,
+    fault::{Mishap, Mishaps},
     firmware::{Firmware, Sound},
+    speech::Speech,
     wire::{News, Wire},
 };
 use crate::{address::Address, error::Error, model::Action};
 
-/// How often a device measures.
-const MEASURES_EVERY: Duration = Duration::from_millis(2600);
 /// One turn of the firmware's loop: far less than the shortest note.
 const TICK: Duration = Duration::from_millis(50);
-/// Long enough for the pair to be itself again before the next fault.
-const FAULT_EVERY: Duration = Duration::from_secs(20);
 /// How long a device without power stays away.
 const AWAY: Duration = Duration::from_secs(5);
 /// Waiting for the broker begins with the first and doubles up to the last.
@@ -40,9 +38,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Switches on the device `name`, which listens to `peer`.
-    pub fn start(name: &str, peer: &str, mqtt: (String, u16), voice: Voice) -> Device {
-        let board = Board::new(name, peer, mqtt, voice);
+    /// Switches on a device.
+    pub fn start(board: Board) -> Device {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         Device { task: tokio::spawn(async move { board.run(&stopped).await }), stop }
@@ -62,12 +59,16 @@ impl Device {
 }
 
 /// What a device is, power or not.
-pub(super) struct Board {
-    pub(super) name: String,
-    pub(super) peer: String,
-    pub(super) mqtt: (String, u16),
-    pub(super) fault: Option<Fault>,
-    pub(super) voice: Voice,
+#[derive(Clone, Debug)]
+pub struct Board {
+    pub name: String,
+    /// The device that it listens to.
+    pub peer: String,
+    /// Host and port of the broker.
+    pub mqtt: (String, u16),
+    pub fault: Option<Fault>,
+    pub pace: Pace,
+    pub voice: Voice,
 }
 
 /// How the time between boot and the next boot ends.
@@ -79,17 +80,20 @@ enum End {
 }
 
 impl Board {
-    pub(super) fn new(name: &str, peer: &str, mqtt: (String, u16), voice: Voice) -> Board {
-        Board { name: name.to_owned(), peer: peer.to_owned(), mqtt, fault: None, voice }
+    /// Without a fault, at the pace of the deployed ones.
+    pub fn new(name: &str, peer: &str, mqtt: (String, u16), voice: Voice) -> Board {
+        let (name, peer) = (name.to_owned(), peer.to_owned());
+        Board { name, peer, mqtt, fault: None, pace: Pace::default(), voice }
     }
 
     /// Lives until `stop` is cancelled.
     pub(super) async fn run(self, stop: &CancellationToken) -> Result<(), Error> {
         let mut climate = Climate::around(&self.name, &self.peer);
+        let mut speech = Speech::new(&self.name, self.fault);
         // Held and never looked at again, until the next one takes its place.
         let mut _half_open = None;
         loop {
-            match self.powered(&mut climate, stop).await? {
+            match self.powered(&mut climate, &mut speech, stop).await? {
                 End::Stopped => return Ok(()),
                 End::Reset(wire) => {
                     self.say("resets: connects anew, its old connection hangs")?;
@@ -106,15 +110,23 @@ impl Board {
     }
 
     /// From one boot to the next.
-    async fn powered(&self, climate: &mut Climate, stop: &CancellationToken) -> Result<End, Error> {
+    async fn powered(
+        &self,
+        climate: &mut Climate,
+        speech: &mut Speech,
+        stop: &CancellationToken,
+    ) -> Result<End, Error> {
         let mut firmware = Firmware::new(&self.peer);
-        let mut wire = Wire::connect(&self.mqtt, &self.name, Duration::ZERO);
+        let mut mishaps = Mishaps::new(self.fault, self.pace);
+        let presence = speech.presence();
+        let connect = |delay| Wire::connect(&self.mqtt, &self.name, presence.clone(), delay);
+        let mut wire = connect(Duration::ZERO);
         let mut connected_at: Option<Instant> = None;
         let mut retry = FIRST_RETRY;
         let mut outage_told = false;
 
         let mut tick = time::interval(TICK);
-        let mut measure = time::interval(MEASURES_EVERY);
+        let mut measure = time::interval(self.pace.measures_every);
         for timer in [&mut tick, &mut measure] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
@@ -125,12 +137,14 @@ impl Board {
                     News::Connected => {
                         connected_at = Some(Instant::now());
                         outage_told = false;
+                        mishaps.well();
                         wire.greet(&self.peer);
-                        self.say(&format!("is online at {}", self.broker()))?;
+                        self.say(&format!("is online at {}{}", self.broker(), speech.accent()))?;
                     }
                     News::Message { topic, payload } => self.hear(&mut firmware, &topic, &payload)?,
                     News::Lost(why) => {
                         let broker = self.broker();
+                        mishaps.lost();
                         if let Some(at) = connected_at.take() {
                             retry = if at.elapsed() < GOOD_CONNECTION { retry } else { FIRST_RETRY };
                             outage_told = true;
@@ -139,18 +153,37 @@ impl Board {
                             outage_told = true;
                             self.say(&format!("waits: {broker} does not answer ({why}); trying again"))?;
                         }
-                        wire = Wire::connect(&self.mqtt, &self.name, retry);
+                        wire = connect(retry);
                         retry = (retry * 2).min(LAST_RETRY);
                     }
                 },
                 _ = tick.tick() => if let Some(sound) = firmware.tick(TICK) {
                     self.sound(&firmware, sound)?;
                 },
-                _ = measure.tick(), if connected_at.is_some() => wire.report(&climate.measure()),
-                fault = self.trouble(connected_at) => return Ok(match fault {
-                    Fault::Crash => End::PowerCut,
-                    Fault::Takeover => End::Reset(wire),
-                }),
+                _ = measure.tick(), if connected_at.is_some() => {
+                    let report = speech.report(&climate.measure());
+                    if let Some(flaw) = report.flaw {
+                        self.say(&format!("sends garbage: {}", flaw.words()))?;
+                    }
+                    wire.report(report);
+                }
+                mishap = mishaps.next() => match mishap {
+                    Mishap::PowerCut => return Ok(End::PowerCut),
+                    Mishap::Reset => return Ok(End::Reset(wire)),
+                    Mishap::Hang { time } => {
+                        self.say(&format!("hangs for {} s: measures nothing, obeys nothing", time.as_secs()))?;
+                        // Nobody looks at the wire meanwhile: it stays open, and what comes waits in it.
+                        if stop.run_until_cancelled(time::sleep(time)).await.is_some() {
+                            self.say("goes on as if nothing had been")?;
+                        }
+                        mishaps.well();
+                    }
+                    Mishap::Drop { nth, of, away } => {
+                        self.say(&format!("drops its connection, {nth} of {of}"))?;
+                        connected_at = None;
+                        wire = connect(away);
+                    }
+                },
                 () = stop.cancelled() => {
                     if connected_at.is_some() {
                         wire.part().await;
@@ -158,17 +191,6 @@ impl Board {
                     return Ok(End::Stopped);
                 }
             }
-        }
-    }
-
-    /// The device's fault, when a connection has stood long enough for it.
-    async fn trouble(&self, connected_at: Option<Instant>) -> Fault {
-        match (self.fault, connected_at) {
-            (Some(fault), Some(at)) => {
-                time::sleep_until(at + FAULT_EVERY).await;
-                fault
-            }
-            _ => future::pending().await,
         }
     }
 
@@ -236,7 +258,7 @@ mod tests {
     async fn connected() -> io::Result<(Device, TcpStream)> {
         let broker = TcpListener::bind("127.0.0.1:0").await?;
         let mqtt = ("127.0.0.1".to_owned(), broker.local_addr()?.port());
-        let device = Device::start("esp32", "raspberry", mqtt, Voice::Log);
+        let device = Device::start(Board::new("esp32", "raspberry", mqtt, Voice::Log));
         let (mut line, _) = broker.accept().await?;
         until(&mut line, b"offline").await?;
         line.write_all(&CONNACK).await?;
@@ -282,7 +304,7 @@ mod tests {
     async fn a_device_connects_again_and_again() -> io::Result<()> {
         let broker = TcpListener::bind("127.0.0.1:0").await?;
         let mqtt = ("127.0.0.1".to_owned(), broker.local_addr()?.port());
-        let device = Device::start("esp32", "raspberry", mqtt, Voice::Log);
+        let device = Device::start(Board::new("esp32", "raspberry", mqtt, Voice::Log));
         for _ in 0..2 {
             let (mut line, _) = broker.accept().await?;
             line.write_all(&CONNACK).await?;

@@ -4,29 +4,24 @@
 
 mod climate;
 mod device;
+mod fault;
 mod firmware;
 mod melody;
+mod speech;
 mod voice;
 mod wire;
 
 use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{device::Device, voice::Voice};
+pub use self::{
+    device::{Board, Device},
+    fault::{Fault, Pace},
+    voice::Voice,
+};
 use crate::{error::Error, model::Pair};
-
-/// How the esp32 gets into trouble, every 20 s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Fault {
-    /// Its power is cut: the connection drops without a DISCONNECT, so that its will is published;
-    /// 5 s later it boots, with its override forgotten.
-    Crash,
-    /// It resets: it connects again under the same client id while its old connection stays open and
-    /// silent, so that the broker sees a takeover.
-    Takeover,
-}
 
 /// How to run the pair.
 #[derive(Clone, Debug)]
@@ -44,8 +39,8 @@ pub struct Options {
 /// A broker that does not answer is tried again for ever.
 pub async fn pair(options: Options, stop: CancellationToken) -> Result<(), Error> {
     let Options { mqtt, pair: Pair(first, second), fault, voice } = options;
-    let sound = device::Board::new(&first, &second, mqtt.clone(), voice);
-    let faulty = device::Board { fault, ..device::Board::new(&second, &first, mqtt, voice) };
+    let sound = Board::new(&first, &second, mqtt.clone(), voice);
+    let faulty = Board { fault, ..Board::new(&second, &first, mqtt, voice) };
     tokio::try_join!(sound.run(&stop), faulty.run(&stop))?;
     Ok(())
 }
@@ -65,13 +60,14 @@ pub enum Devices {
     /// Both connect as MQTT clients of their own, measure every 2.6 s and obey commands on
     /// `commands/{device}/play`: `true` plays, `false` stops, an empty message resumes. What they play
     /// is told here, line by line. Ctrl-C lets them say `offline` and leave.
+    #[command(verbatim_doc_comment)]
     Pair {
         /// The broker, as HOST:PORT. It need not be there yet: the devices try until it answers.
         ///
         /// Run only one pair at a broker: two clients of the same name throw each other out.
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:1883", value_parser = broker)]
         mqtt: (String, u16),
-        /// What befalls the esp32 every 20 s. Without it, both live on in peace.
+        /// What is wrong with the esp32. Without it, both live on in peace.
         #[arg(long, value_enum)]
         fault: Option<Fault>,
     },

@@ -13,7 +13,7 @@ use futures_util::{
 use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, SubscribeFilter};
 use tokio::time;
 
-use super::climate::Measurement;
+use super::speech::Report;
 use crate::address::Address;
 
 /// Declared, but kept by the measurements alone: the firmware never pings.
@@ -31,6 +31,8 @@ pub(super) struct Wire {
     client: AsyncClient,
     news: BoxStream<'static, News>,
     device: String,
+    /// The topic of its presence, as the device spells it.
+    presence: String,
 }
 
 pub(super) enum News {
@@ -44,13 +46,18 @@ pub(super) enum News {
 }
 
 impl Wire {
-    /// Connects as `device` after `delay`, with `offline` as its will.
-    pub(super) fn connect((host, port): &(String, u16), device: &str, delay: Duration) -> Wire {
+    /// Connects as `device` after `delay`, with `offline` on the topic `presence` as its will.
+    pub(super) fn connect(
+        (host, port): &(String, u16),
+        device: &str,
+        presence: String,
+        delay: Duration,
+    ) -> Wire {
         // An address of IPv6 stands in brackets before its port.
         let bare_v6 = host.contains(':') && !host.starts_with('[');
         let host = if bare_v6 { format!("[{host}]") } else { host.clone() };
         let mut options = MqttOptions::new(device, host, *port);
-        let will = LastWill::new(presence(device), "offline", QoS::AtLeastOnce, true);
+        let will = LastWill::new(&presence, "offline", QoS::AtLeastOnce, true);
         options.set_keep_alive(KEEPALIVE).set_clean_session(true).set_last_will(will);
         let (client, mut eventloop) = AsyncClient::new(options, MAX_UNSENT);
         eventloop.network_options.set_tcp_nodelay(true);
@@ -59,6 +66,7 @@ impl Wire {
             client,
             news: time::sleep(delay).map(|()| news(eventloop)).flatten_stream().boxed(),
             device: device.to_owned(),
+            presence,
         }
     }
 
@@ -81,9 +89,7 @@ impl Wire {
     }
 
     /// Publishes a measurement. On a dead line it is lost, as on the device.
-    pub(super) fn report(&self, measurement: &Measurement) {
-        let payload = serde_json::to_vec(measurement).expect("numbers and text are JSON");
-        let topic = Address::Sensor { device: self.device.clone() }.to_string();
+    pub(super) fn report(&self, Report { topic, payload, .. }: Report) {
         let _ = self.client.try_publish(topic, QoS::AtMostOnce, false, payload);
     }
 
@@ -96,12 +102,8 @@ impl Wire {
     }
 
     fn announce(&self, status: &str) {
-        let _ = self.client.try_publish(presence(&self.device), QoS::AtLeastOnce, true, status);
+        let _ = self.client.try_publish(&self.presence, QoS::AtLeastOnce, true, status);
     }
-}
-
-fn presence(device: &str) -> String {
-    Address::Presence { device: device.to_owned() }.to_string()
 }
 
 /// The connection's news until it is lost; then silence.

@@ -8,14 +8,17 @@
 
 mod harness;
 
+mod asyncapi;
 mod crosslink;
 mod disk;
 mod documents;
 mod durability;
+mod faults;
 mod floors;
 mod graphql;
 mod http;
 mod mqtt;
+mod pages;
 mod presence;
 mod presence_rules;
 mod promises;

@@ -47,7 +47,7 @@ async fn slow_disk(house: &House) -> DatabaseTransaction {
 }
 
 /// The rejections that a stopped gateway left, oldest first.
-async fn rejections(folder: &TempDir) -> Vec<Rejection> {
+pub async fn rejections(folder: &TempDir) -> Vec<Rejection> {
     let database = folder.path().join("crosslink.db");
     let (store, journal) = store::open(&database, Durability::Normal).await.unwrap();
     let mut rejections =
