@@ -43,7 +43,12 @@ export function chart(place: HTMLElement, pointed: (at: Pointed | null) => void)
       padding: [8, 18, 0, 0],
       legend: { show: false },
       // What happened at the same time elsewhere is shown there.
-      cursor: { y: false, drag: { x: false, y: false }, hover: { prox: NEAR }, sync: { key: 'time', scales: ['x', null] } },
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        hover: { prox: NEAR },
+        sync: { key: 'time', scales: ['x', null] },
+      },
       scales: { x: { time: true }, y: { range: (_, low, high) => span(low, high) } },
       axes: [
         {

@@ -373,6 +373,6 @@ const newest = (items: readonly ({ seq: number } | null)[]) => Math.max(0, ...it
 const sum = (items: readonly { count: number }[]) => items.reduce((all, { count }) => all + count, 0);
 const pause = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
 
-function pointOf({ seq, at, temperature, threshold }: Pick<MeasuredFragment, 'seq' | 'at' | 'temperature' | 'threshold'>): Point {
+function pointOf({ seq, at, temperature, threshold }: Omit<Point, 'at'> & { at: string }): Point {
   return { seq, at: Date.parse(at), temperature, threshold };
 }

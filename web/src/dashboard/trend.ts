@@ -96,7 +96,8 @@ export class Trend {
     const end = indexAt(this.#points, second + 1_000);
     if (end - start <= POINTS_A_SECOND) return start;
     const all = this.#points.slice(start, end);
-    const by = (better: (a: Point, b: Point) => boolean) => all.reduce((best, point) => (better(point, best) ? point : best));
+    const by = (better: (a: Point, b: Point) => boolean) =>
+      all.reduce((best, point) => (better(point, best) ? point : best));
     const seen = new Set([
       all[0]!,
       by((a, b) => a.temperature < b.temperature),
