@@ -1,9 +1,15 @@
 //! Some of many.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ArrayBuilder, ObjectBuilder, Ref, RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
+};
 
 use super::{Seq, Timestamp};
 
@@ -27,10 +33,38 @@ impl Part {
 }
 
 /// Some of many. `next` is the `after` of the following page, and absent when there is nothing more yet.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page<T> {
     pub items: Vec<T>,
     pub next: Option<Cursor>,
+}
+
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+        let next = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("The `after` of the following page. Null when there is nothing more yet."));
+        let page = ObjectBuilder::new()
+            .description(Some("Some of many."))
+            .property("items", items)
+            .property("next", next)
+            .required("items")
+            .required("next");
+        page.into()
+    }
+}
+
+/// Named by what is on it: a page of `Reading` is a `ReadingPage`.
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 /// Where a page goes on: after a seq towards what is newer, or before one towards what is older.
@@ -75,11 +109,3 @@ impl<'de> Deserialize<'de> for Cursor {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
-
-impl PartialSchema for Cursor {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        String::schema()
-    }
-}
-
-impl ToSchema for Cursor {}

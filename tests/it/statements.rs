@@ -152,3 +152,38 @@ async fn what_one_operation_reads_is_bounded() {
         assert!(cost <= most, "{cost} statements for {asked}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_rest_costs_one_statement_however_long_it_is() {
+    let gateway = Counted::with(3).await;
+    let mut client = Newcomer::new(gateway.process.as_ref().unwrap().mqtt, "odd").connect_v4().await;
+    for n in 0..30 {
+        client.say(&format!("sensors/{}", n % 5), "nonsense").await;
+        client.say("commands/d1/play", "true").await;
+    }
+    for (path, most) in [
+        ("/api/v1/devices/d1/readings?limit=5", 1),
+        ("/api/v1/devices/d1/readings?from=2026-01-01T00:00:00Z", 1),
+        ("/api/v1/devices/d1/presence?after=0", 1),
+        ("/api/v1/commands?device=d1", 1),
+        ("/api/v1/commands?surface=MQTT&limit=2", 1),
+        ("/api/v1/commands/1", 1),
+        ("/api/v1/rejections?limit=1", 1),
+        ("/api/v1/rejections?reason=NOT_JSON", 1),
+        ("/api/v1/rejections/counts", 1),
+        ("/api/v1/clients", 0),
+    ] {
+        let cost = gateway.cost(async || drop(gateway.get(path).await)).await;
+        assert_eq!(cost, most, "{path}");
+    }
+    let replay = gateway
+        .cost(async || {
+            let request = gateway.http.post(gateway.url("/api/v1/rejections/replay"));
+            let answer = request.json(&json!({ "after": 0 })).send().await.unwrap();
+            let page: Value = answer.json().await.unwrap();
+            assert_eq!(page["items"].as_array().unwrap().len(), 30, "{page}");
+        })
+        .await;
+    // The rejections, and what was made of them before.
+    assert_eq!(replay, 2);
+}
