@@ -226,13 +226,13 @@ export class Live {
     if (reading.seq <= this.#after.readings) return;
     this.#after.readings = reading.seq;
     const device = this.#device(reading.device);
-    device.trend.add(pointOf(reading));
-    show(`trend of ${device.name}`, () => (device.revision += 1));
     // A replayed message is history.
     if (reading.replayOf === null) {
       clock.heard(Date.parse(reading.at));
       this.#shows(device, reading);
     }
+    device.trend.add(pointOf(reading), clock.read());
+    show(`trend of ${device.name}`, () => (device.revision += 1));
     if (this.connection.state === 'catching-up' && reading.seq >= this.#goal) this.#tell({ state: 'live' });
   }
 
@@ -314,7 +314,7 @@ export class Live {
   async #read(device: Device, until: number): Promise<void> {
     const to = Math.ceil(clock.read()) + SOON_MS;
     const points = await past(device.name, to - WINDOW_MS, to);
-    device.trend.remember(points.filter(({ seq }) => seq <= until));
+    device.trend.remember(points.filter(({ seq }) => seq <= until), clock.read());
     device.revision += 1;
   }
 
