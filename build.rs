@@ -82,8 +82,8 @@ fn bundle(out: &Path) -> Result<Option<PathBuf>, String> {
             }
             Err(why) => {
                 println!(
-                    "cargo::warning=the pages are the plain ones, because web/ cannot be built: {why}. It takes Node {}.{} \
-                     or newer with npm; CROSSLINK_WEB=require insists on it",
+                    "cargo::warning=the pages are the plain ones, because web/ could not be built: {why}. With Node {}.{} \
+                     or newer, npm and its registry, CROSSLINK_WEB=require makes the full ones; CROSSLINK_WEB=skip is content",
                     NODE.0, NODE.1
                 );
                 Ok(None)

@@ -38,6 +38,8 @@ export default defineConfig({
   build: {
     target: 'es2022',
     modulePreload: { polyfill: false },
+    // Who distributes the bundle has to say whose work it is. `src/pages` knows the name.
+    license: { fileName: 'assets/licenses.txt' },
     // The content security policy allows no `data:` but for pictures.
     assetsInlineLimit: file => file.endsWith('.svg'),
     // Monaco is what it is.

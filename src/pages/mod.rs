@@ -45,11 +45,14 @@ impl Form {
             Form::Full => None,
             Form::Plain => Some(
                 "the dashboard and the page for GraphQL are the plain ones: this gateway was built without web/. For the full ones \
-                 build it with Node and CROSSLINK_WEB=require",
+                 build it with Node, npm and CROSSLINK_WEB=require",
             ),
         }
     }
 }
+
+/// The built files that keep their names when their content changes: Scalar, and the licences of what npm has bundled.
+const UNHASHED: [&str; 2] = [docs::SCALAR, "assets/licenses.txt"];
 
 const FAVICON: &str = include_str!("favicon.svg");
 
@@ -79,7 +82,7 @@ pub fn router(form: Form) -> Router {
     }
     assets.extend(docs::assets());
     for file in built::FILES.iter().filter(|file| file.name.starts_with("assets/")) {
-        let cache = if file.name == docs::SCALAR { Cache::Ask } else { Cache::Keep };
+        let cache = if UNHASHED.contains(&file.name) { Cache::Ask } else { Cache::Keep };
         assets.push((format!("/{}", file.name), Asset::compressed(file, cache, tight())));
     }
     assets.into_iter().fold(Router::new(), |router, (path, asset)| {
@@ -269,7 +272,7 @@ mod tests {
     async fn only_files_named_by_their_content_are_kept_unasked() {
         for file in built::FILES.iter().filter(|file| file.name.starts_with("assets/")) {
             let kept = look(Form::BEST, &format!("/{}", file.name)).await.cache.contains("immutable");
-            assert_eq!(kept, file.name != docs::SCALAR, "{}", file.name);
+            assert_eq!(kept, !UNHASHED.contains(&file.name), "{}", file.name);
         }
         for path in PAGES.into_iter().chain(["/assets/docs.js", "/assets/plain/app.js"]) {
             assert_eq!(look(Form::BEST, path).await.cache, "no-cache", "{path}");
