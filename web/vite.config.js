@@ -40,7 +40,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     // Who distributes the bundle has to say whose work it is. `src/pages` knows the name.
     license: { fileName: 'assets/licenses.txt' },
-    // The content security policy allows no `data:` but for pictures.
+    // The content security policies allow `data:` for pictures at most, and the dashboard's not even that.
     assetsInlineLimit: file => file.endsWith('.svg'),
     // Monaco is what it is.
     chunkSizeWarningLimit: 8192,
