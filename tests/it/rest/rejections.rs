@@ -229,7 +229,7 @@ async fn a_replay_of_nothing_in_particular_is_refused() {
         (json!({ "after": [1] }), "after: [1] is no seq"),
         (json!({ "after": 0, "limit": 1001 }), "limit: a page has 1 to 1000 items"),
         (json!({ "colour": "red" }), "unknown field `colour`"),
-        (json!([]), "line 1"),
+        (json!([[seq], null, null, null, null]), "expected an object"),
     ] {
         refused(house.request(Method::POST, REPLAY).json(&body), 400, "INVALID", says).await;
     }
