@@ -15,7 +15,7 @@ impl Store {
         changes(entries, &part)
     }
 
-    /// The same part of the presence changes of each of some devices, in one statement.
+    /// The same part of the presence changes of each of some devices: a statement for each hundred.
     pub async fn presence_of_each(
         &self,
         devices: &[&str],
