@@ -22,6 +22,7 @@ use crate::{
     hub::Hub,
     ingest::{Ingest, Parts},
     model::Pair,
+    pages::Form,
     replays::Replays,
     simulator,
     store::{self, Journal},
@@ -122,6 +123,9 @@ impl Gateway {
         }
         if let Some(address) = http_addr {
             info!("dashboard on http://{address}");
+            if let Some(note) = Form::BEST.note() {
+                info!("{note}");
+            }
         }
         Ok(Gateway {
             broker,

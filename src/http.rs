@@ -35,7 +35,8 @@ use crate::{
     broker::cannot_listen,
     config::Config,
     error::Error,
-    graphql, origin, pages,
+    graphql, origin,
+    pages::{self, Form},
     rest::{
         self,
         problem::{self, Problem},
@@ -151,7 +152,8 @@ impl Server {
 fn router(app: App) -> Router {
     let config = app.config.clone();
     let mqtt = Router::new().route("/mqtt", get(mqtt)).with_state(app.clone());
-    let surfaces = rest::router(app.clone()).merge(graphql::router(app)).merge(pages::router()).merge(mqtt);
+    let graphql = pages::over(graphql::router(app.clone()), Form::BEST);
+    let surfaces = rest::router(app).merge(graphql).merge(pages::router(Form::BEST)).merge(mqtt);
     dressed(surfaces, &config)
 }
 

@@ -6,14 +6,15 @@ use async_graphql::{Context, Object};
 
 use super::{
     app,
-    limits::count_page,
+    limits::count,
+    loader::{self, Commands, Kept, PresenceHistory, Readings},
     paging::{self, Connection, Window},
     problem::Problem,
 };
 use crate::{
     crosslink::{self, CrossLink},
     devices::{Device, Mode},
-    model::{Part, Presence, PresenceChange, Reading},
+    model::{CommandRecord, Presence, PresenceChange, Reading, Timestamp},
 };
 
 /// A device as it was when it was asked for.
@@ -47,12 +48,15 @@ impl DeviceNode {
         crosslink::now(&app(context).devices, &self.0.name)
     }
 
-    /// Its readings, newest first: the next page is older. One operation reads at most 64 pages, whatever they
-    /// are of, so that of many devices `latest` is the better question.
+    /// Its readings, newest first: the next page is older. With `from` or `to` the order is that of time, else
+    /// that of the journal. Those of many devices are read together.
     #[graphql(complexity = "paging::complexity(first, last, child_complexity)")]
+    #[allow(clippy::too_many_arguments, reason = "GraphQL has no type for the arguments of a field")]
     async fn readings(
         &self,
         context: &Context<'_>,
+        #[graphql(desc = "Only what came at this moment or later.")] from: Option<Timestamp>,
+        #[graphql(desc = "Only what came before this moment.")] to: Option<Timestamp>,
         #[graphql(desc = "How many, 1 to 1000; 100 when neither `first` nor `last` is given.")] first: Option<
             i32,
         >,
@@ -60,16 +64,32 @@ impl DeviceNode {
         #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<Reading>, Problem> {
-        let window = Window::new(first, after, last, before)?;
-        count_page(context)?;
-        let store = &app(context).store;
-        let page = store.readings(&self.0.name, Part::of(window.from, window.limit)).await?;
-        Ok(window.connection(page, |reading| reading.seq))
+        let window = Window::new(first, after, last, before)?.between(from, to);
+        self.connection(context, Readings, window).await
     }
 
     /// How its presence went, newest first; pages as in `readings`.
     #[graphql(complexity = "paging::complexity(first, last, child_complexity)")]
+    #[allow(clippy::too_many_arguments, reason = "GraphQL has no type for the arguments of a field")]
     async fn presence_history(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only what happened at this moment or later.")] from: Option<Timestamp>,
+        #[graphql(desc = "Only what happened before this moment.")] to: Option<Timestamp>,
+        #[graphql(desc = "How many, 1 to 1000; 100 when neither `first` nor `last` is given.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only what is older than this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
+        #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
+    ) -> Result<Connection<PresenceChange>, Problem> {
+        let window = Window::new(first, after, last, before)?.between(from, to);
+        self.connection(context, PresenceHistory, window).await
+    }
+
+    /// What was asked of it, each command in its newest state; the newest command first.
+    #[graphql(complexity = "paging::complexity(first, last, child_complexity)")]
+    async fn commands(
         &self,
         context: &Context<'_>,
         #[graphql(desc = "How many, 1 to 1000; 100 when neither `first` nor `last` is given.")] first: Option<
@@ -78,11 +98,21 @@ impl DeviceNode {
         #[graphql(desc = "Only what is older than this cursor.")] after: Option<String>,
         #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
-    ) -> Result<Connection<PresenceChange>, Problem> {
+    ) -> Result<Connection<CommandRecord>, Problem> {
         let window = Window::new(first, after, last, before)?;
-        count_page(context)?;
-        let store = &app(context).store;
-        let page = store.presence(&self.0.name, Part::of(window.from, window.limit)).await?;
-        Ok(window.connection(page, |change| change.seq))
+        self.connection(context, Commands, window).await
+    }
+}
+
+impl DeviceNode {
+    async fn connection<K: Kept>(
+        &self,
+        context: &Context<'_>,
+        kept: K,
+        window: Window,
+    ) -> Result<Connection<K::Item>, Problem> {
+        count(context, window.entries())?;
+        let page = loader::page(context, kept, &self.0.name, window.part).await?;
+        Ok(window.connection(page, K::place))
     }
 }

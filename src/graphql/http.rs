@@ -14,7 +14,7 @@ use axum::{
         ConnectInfo, DefaultBodyLimit, FromRequest, Query, State, WebSocketUpgrade,
         rejection::QueryRejection, ws::rejection::WebSocketUpgradeRejection,
     },
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -36,12 +36,6 @@ const READ_BUFFER: usize = 4 * 1024;
 
 const JSON: &str = "application/json";
 const GRAPHQL_JSON: &str = "application/graphql-response+json";
-
-const CONSOLE: &str = include_str!("console.html");
-/// The console speaks to its own gateway and loads nothing.
-const CONSOLE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
-                              frame-ancestors 'none'";
 
 #[derive(Clone)]
 struct Door {
@@ -96,7 +90,7 @@ impl IntoResponse for Unreadable {
     }
 }
 
-/// A socket, the console for a browser, or a query.
+/// A socket, or a query.
 async fn look(
     State(door): State<Door>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -108,9 +102,6 @@ async fn look(
         Ok(upgrade) => return open(door, upgrade, peer(from)),
         Err(why) if headers.contains_key(header::UPGRADE) => return why.into_response(),
         Err(_) => {}
-    }
-    if accepts(&headers, "text/html") {
-        return console();
     }
     let request = match asked {
         Ok(Query(asked)) => asked.request(),
@@ -149,16 +140,6 @@ fn open(door: Door, upgrade: WebSocketUpgrade, peer: Peer) -> Response {
 async fn stopped(stopping: CancellationToken) {
     stopping.cancelled().await;
     tokio::time::sleep(websocket::GOODBYE_WITHIN).await;
-}
-
-fn console() -> Response {
-    let headers: [(HeaderName, &str); 4] = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, CONSOLE_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::VARY, "accept"),
-    ];
-    (headers, CONSOLE).into_response()
 }
 
 /// An operation in a query string.

@@ -3,13 +3,16 @@
 //! Fragments multiply, so that a short document can be an endless one; aliases and `__typename` are counted by
 //! no rule of async-graphql. Its size is therefore measured before anything else is done with it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_graphql::{
-    Context, Request, Response, ServerError, ServerResult,
+    Context, Pos, Request, Response, ServerError, ServerResult,
     async_trait::async_trait,
     extensions::{
         Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextRequest, NextSubscribe,
@@ -30,9 +33,10 @@ pub const MAX_COMPLEXITY: usize = 50_000;
 pub const MAX_DIRECTIVES: usize = 4;
 /// Selections, with every fragment spread out. The whole schema is read with some 300.
 const MAX_SELECTIONS: usize = 2_000;
-/// Lists of devices, and pages of the journal: each of these is a statement, and `devices { readings }` asks for
-/// one a device.
-const MAX_PAGES: usize = 64;
+/// Fields that read the database or list what may be many. Each is a statement, or one for each hundred devices.
+const MAX_LISTS: usize = 64;
+/// Entries that all of these may ask for, each device counted: some megabytes.
+const MAX_ENTRIES: usize = 20_000;
 
 /// How many devices an operation that asks for all of them is taken to ask for.
 pub const DEVICES: usize = 10;
@@ -70,21 +74,36 @@ impl Extension for Limits {
         next: NextPrepareRequest<'_>,
     ) -> ServerResult<Request> {
         measure(request.parsed_query()?)?;
-        next.run(context, request.data(Pages::default())).await
+        next.run(context, request.data(Asked::default())).await
     }
 }
 
-/// Pages that an operation has read.
+/// What an operation has asked for.
 #[derive(Default)]
-struct Pages(AtomicUsize);
+struct Asked {
+    entries: AtomicUsize,
+    /// Where in the document. A list of each device is one field there.
+    lists: Mutex<HashSet<Pos>>,
+}
 
-/// Counts a page that is about to be read, and refuses it when the operation has had enough.
-pub fn count_page(context: &Context<'_>) -> Result<(), Problem> {
-    let Pages(read) = context.data_unchecked();
-    if read.fetch_add(1, Ordering::Relaxed) < MAX_PAGES {
-        return Ok(());
+/// Counts a list that is about to be read, with as many entries at most, and refuses it when it is too much.
+pub fn count(context: &Context<'_>, entries: usize) -> Result<(), Problem> {
+    let asked = context.data_unchecked::<Asked>();
+    let lists = {
+        let mut lists = asked.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.insert(context.item.pos);
+        lists.len()
+    };
+    if lists > MAX_LISTS {
+        return Err(Problem::invalid(format!("one operation asks for at most {MAX_LISTS} lists")));
     }
-    Err(Problem::invalid(format!("one operation reads at most {MAX_PAGES} pages: ask for fewer devices")))
+    let before = asked.entries.fetch_add(entries, Ordering::Relaxed);
+    if before.saturating_add(entries) > MAX_ENTRIES {
+        return Err(Problem::invalid(format!(
+            "one operation asks for at most {MAX_ENTRIES} entries, those of each device counted: ask for fewer"
+        )));
+    }
+    Ok(())
 }
 
 fn measure(document: &ExecutableDocument) -> ServerResult<()> {

@@ -1,10 +1,12 @@
-//! The GraphQL surface: the devices as a graph, commands, and live streams that resume.
+//! The GraphQL surface: the devices as a graph, commands, rejections, clients, and live streams that resume.
 //!
 //! Resolvers translate, no more. The schema is written down in `schema.graphql`.
 
+mod conflation;
 mod device;
 mod http;
 mod limits;
+mod loader;
 mod mutation;
 mod paging;
 mod problem;
@@ -16,6 +18,7 @@ use async_graphql::{Context, SchemaBuilder};
 
 use self::{
     limits::{Limits, MAX_COMPLEXITY, MAX_DEPTH, MAX_DIRECTIVES, MAX_NESTING},
+    loader::loader,
     mutation::Mutation,
     query::Query,
     subscription::Subscription,
@@ -35,7 +38,7 @@ pub fn sdl() -> String {
 }
 
 fn schema(app: App) -> Schema {
-    build().data(app).finish()
+    build().data(loader(app.store.clone())).data(app).finish()
 }
 
 fn build() -> SchemaBuilder<Query, Mutation, Subscription> {

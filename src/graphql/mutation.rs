@@ -1,11 +1,17 @@
-//! Commands.
+//! Commands, and rejections that are looked at anew.
 
-use async_graphql::{Context, Object};
+use async_graphql::{Context, Object, SimpleObject};
 
-use super::{app, limits::COMMAND, problem::Problem};
+use super::{
+    app,
+    limits::{COMMAND, count},
+    paging,
+    problem::Problem,
+};
 use crate::{
     desk::{Origin, Wait},
-    model::{Action, CommandRecord, Surface},
+    model::{Action, CommandRecord, Cursor, Page, Part, Replay, Seq, Surface},
+    store::RejectionFilter,
 };
 
 /// From where an operation comes, when that is known.
@@ -14,7 +20,7 @@ pub struct Peer(pub Option<String>);
 
 pub struct Mutation;
 
-/// What can be commanded. A command goes out once, is kept for nobody, and is never sent again.
+/// What can be done. A command goes out once, is kept for nobody, and is never sent again.
 #[Object]
 impl Mutation {
     /// Tells a device to play, whatever its peer measures.
@@ -54,6 +60,47 @@ impl Mutation {
     ) -> Result<CommandRecord, Problem> {
         send(context, Action::Resume, device, idempotency_key).await
     }
+
+    /// Looks at rejections anew, after the gateway has learnt what they mean: these, or those that match a filter.
+    ///
+    /// What is understood becomes a reading at the end of the journal, with the time at which it came; each is
+    /// recorded once, however often it is replayed. Nobody hears it on MQTT again.
+    #[graphql(complexity = "COMMAND + paging::complexity(first, None, child_complexity)")]
+    async fn replay_rejections(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The seqs of these, at most 1000.")] rejections: Option<Vec<Seq>>,
+        #[graphql(desc = "Those that are all of this; `{}` is all of them.")] filter: Option<RejectionFilter>,
+        #[graphql(desc = "Goes with `filter`: how many, 1 to 1000; 100 when it is not given.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Goes with `filter`: the `next` of the part before.")] after: Option<String>,
+    ) -> Result<ReplayPage, Problem> {
+        let replays = &app(context).replays;
+        match (rejections, filter) {
+            (Some(rejections), None) if first.is_none() && after.is_none() => {
+                count(context, rejections.len())?;
+                Ok(ReplayPage { items: replays.of(&rejections).await?, next: None })
+            }
+            (None, Some(filter)) => {
+                let cursor = after.map(|after| after.parse::<Cursor>()).transpose();
+                let part = Part::of(cursor.map_err(Problem::invalid)?, paging::limit("first", first)?);
+                count(context, part.limit as usize)?;
+                let Page { items, next } = replays.matching(&filter, part).await?;
+                Ok(ReplayPage { items, next: next.map(|next| next.to_string()) })
+            }
+            _ => Err(Problem::invalid("either `rejections`, or `filter` with `first` and `after`")),
+        }
+    }
+}
+
+/// What became of rejections that were replayed.
+#[derive(SimpleObject)]
+pub struct ReplayPage {
+    /// In the order in which they were looked at.
+    items: Vec<Replay>,
+    /// The `after` that goes on with older ones. Null when there are no more.
+    next: Option<String>,
 }
 
 async fn send(

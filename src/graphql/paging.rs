@@ -1,26 +1,24 @@
-//! Relay connections over the journal.
+//! Relay connections over what grows.
 //!
 //! Edges come newest first: `first` and `after` lead to older entries, `last` and `before` to newer ones.
 
-use async_graphql::{
-    Object, OutputType,
-    connection::{Edge, EmptyFields, PageInfo},
-};
+use async_graphql::{Object, OutputType, connection::PageInfo};
 
 use super::problem::Problem;
-use crate::model::{Cursor, Page, PresenceChange, Reading, Seq};
+use crate::model::{
+    ClientSession, CommandRecord, Cursor, Page, Part, PresenceChange, Reading, Rejection, Seq, Timestamp,
+};
 
 /// Entries on a page, unless the client says how many.
-pub const PAGE: usize = 100;
+const PAGE: u32 = 100;
 /// And at most.
-const MAX_PAGE: usize = 1_000;
+const MAX_PAGE: u32 = 1_000;
 
-/// Which part of the journal a page shows.
+/// Which part a page shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
     /// As the store wants it: after a place oldest first, before one newest first.
-    pub from: Option<Cursor>,
-    pub limit: u32,
+    pub part: Part,
 }
 
 impl Window {
@@ -31,25 +29,36 @@ impl Window {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Window, Problem> {
-        match (last, before) {
+        let (cursor, limit) = match (last, before) {
             (None, None) => {
-                let limit = limit("first", first.unwrap_or(PAGE as i32))?;
-                let from = after.as_deref().map(place).transpose()?.map(Cursor::Before);
-                Ok(Window { from, limit })
+                let cursor = after.as_deref().map(place).transpose()?.map(Cursor::Before);
+                (cursor, limit("first", first)?)
             }
-            (Some(last), before) if first.is_none() && after.is_none() => {
+            (Some(_), before) if first.is_none() && after.is_none() => {
                 let newer_than = before.as_deref().map(place).transpose()?.unwrap_or(Seq::ZERO);
-                Ok(Window { from: Some(Cursor::After(newer_than)), limit: limit("last", last)? })
+                (Some(Cursor::After(newer_than)), limit("last", last)?)
             }
-            _ => Err(Problem::invalid("`first` goes with `after`, `last` goes with `before`")),
-        }
+            _ => return Err(Problem::invalid("`first` goes with `after`, `last` goes with `before`")),
+        };
+        Ok(Window { part: Part::of(cursor, limit) })
+    }
+
+    /// Only what happened between two moments, in the order of time.
+    pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Window {
+        Window { part: Part { from, to, ..self.part } }
+    }
+
+    /// How many entries it shows at most.
+    pub fn entries(self) -> usize {
+        self.part.limit as usize
     }
 
     /// The connection that a page of the store makes.
-    pub fn connection<T: OutputType>(self, page: Page<T>, seq: fn(&T) -> Seq) -> Connection<T> {
+    pub fn connection<T>(self, page: Page<T>, place: fn(&T) -> i64) -> Connection<T> {
         let more = page.next.is_some();
-        let mut edges: Vec<_> = page.items.into_iter().map(|entry| Edge::new(seq(&entry).0, entry)).collect();
-        let (newer, older) = match self.from {
+        let edge = |node: T| Edge { cursor: place(&node), node };
+        let mut edges: Vec<_> = page.items.into_iter().map(edge).collect();
+        let (newer, older) = match self.part.cursor {
             Some(Cursor::After(after)) => {
                 edges.reverse();
                 // Older than what is after a cursor is at least the entry of the cursor.
@@ -62,21 +71,33 @@ impl Window {
     }
 }
 
-/// Part of the journal.
-pub struct Connection<T: OutputType> {
-    edges: Vec<Edge<i64, T, EmptyFields>>,
+/// Part of a list.
+pub struct Connection<T> {
+    edges: Vec<Edge<T>>,
     newer: bool,
     older: bool,
 }
 
-/// Part of what the journal says about a device, newest first.
+/// An entry with its place.
+pub struct Edge<T> {
+    cursor: i64,
+    node: T,
+}
+
+/// Part of a list, newest first.
 #[Object(
     concrete(name = "ReadingConnection", params(Reading)),
-    concrete(name = "PresenceChangeConnection", params(PresenceChange))
+    concrete(name = "PresenceChangeConnection", params(PresenceChange)),
+    concrete(name = "CommandConnection", params(CommandRecord)),
+    concrete(name = "RejectionConnection", params(Rejection)),
+    concrete(name = "ClientConnection", params(ClientSession))
 )]
-impl<T: OutputType> Connection<T> {
+impl<T: OutputType> Connection<T>
+where
+    Edge<T>: OutputType,
+{
     /// The entries with their cursors.
-    async fn edges(&self) -> &[Edge<i64, T, EmptyFields>] {
+    async fn edges(&self) -> &[Edge<T>] {
         &self.edges
     }
 
@@ -96,15 +117,37 @@ impl<T: OutputType> Connection<T> {
     }
 }
 
-/// What a connection counts: each field of each entry that it may show.
-pub fn complexity(first: Option<i32>, last: Option<i32>, fields: usize) -> usize {
-    let entries = last.or(first).and_then(|entries| usize::try_from(entries).ok()).unwrap_or(PAGE);
-    1 + entries.saturating_mul(fields)
+/// An entry of a list, and its place there.
+#[Object(
+    concrete(name = "ReadingEdge", params(Reading)),
+    concrete(name = "PresenceChangeEdge", params(PresenceChange)),
+    concrete(name = "CommandEdge", params(CommandRecord)),
+    concrete(name = "RejectionEdge", params(Rejection)),
+    concrete(name = "ClientEdge", params(ClientSession))
+)]
+impl<T: OutputType> Edge<T> {
+    /// The entry.
+    async fn node(&self) -> &T {
+        &self.node
+    }
+
+    /// Its place, to go on from.
+    async fn cursor(&self) -> String {
+        self.cursor.to_string()
+    }
 }
 
-fn limit(name: &str, asked: i32) -> Result<u32, Problem> {
+/// What a connection counts: each field of each entry that it may show.
+pub fn complexity(first: Option<i32>, last: Option<i32>, fields: usize) -> usize {
+    let entries = last.or(first).and_then(|entries| usize::try_from(entries).ok());
+    1 + entries.unwrap_or(PAGE as usize).saturating_mul(fields)
+}
+
+/// How many entries a client wants to have.
+pub fn limit(name: &str, asked: Option<i32>) -> Result<u32, Problem> {
+    let Some(asked) = asked else { return Ok(PAGE) };
     match u32::try_from(asked) {
-        Ok(limit) if (1..=MAX_PAGE as u32).contains(&limit) => Ok(limit),
+        Ok(limit @ 1..=MAX_PAGE) => Ok(limit),
         _ => Err(Problem::invalid(format!("`{name}` is 1 to {MAX_PAGE}, not {asked}"))),
     }
 }
@@ -124,20 +167,24 @@ mod tests {
         Some(seq.to_owned())
     }
 
+    fn window(cursor: Option<Cursor>, limit: u32) -> Window {
+        Window { part: Part::of(cursor, limit) }
+    }
+
     #[test]
     fn forward_is_towards_older_entries() {
-        let window = Window::new(Some(5), cursor("40"), None, None).unwrap();
-        assert_eq!(window, Window { from: Some(Cursor::Before(Seq(40))), limit: 5 });
-        let window = Window::new(None, None, None, None).unwrap();
-        assert_eq!(window, Window { from: None, limit: 100 });
+        let asked = Window::new(Some(5), cursor("40"), None, None).unwrap();
+        assert_eq!(asked, window(Some(Cursor::Before(Seq(40))), 5));
+        let asked = Window::new(None, None, None, None).unwrap();
+        assert_eq!(asked, window(None, 100));
     }
 
     #[test]
     fn backward_is_towards_newer_entries() {
-        let window = Window::new(None, None, Some(5), cursor("40")).unwrap();
-        assert_eq!(window, Window { from: Some(Cursor::After(Seq(40))), limit: 5 });
-        let window = Window::new(None, None, Some(5), None).unwrap();
-        assert_eq!(window, Window { from: Some(Cursor::After(Seq::ZERO)), limit: 5 });
+        let asked = Window::new(None, None, Some(5), cursor("40")).unwrap();
+        assert_eq!(asked, window(Some(Cursor::After(Seq(40))), 5));
+        let asked = Window::new(None, None, Some(5), None).unwrap();
+        assert_eq!(asked, window(Some(Cursor::After(Seq::ZERO)), 5));
     }
 
     #[test]

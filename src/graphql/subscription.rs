@@ -6,15 +6,23 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_graphql::{Context, Subscription};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 
-use super::{app, problem::Problem};
+use super::{
+    app,
+    conflation::{self, SensorReading},
+    problem::Problem,
+};
 use crate::{
     app::App,
     crosslink::{self, CrossLink},
     devices::{Device, State},
     error::Error,
-    model::{Event, PresenceChange, Reading, Seq, Timestamp},
+    model::{CommandRecord, Event, PresenceChange, Reading, Rejection, Seq, Timestamp},
+    store::{CommandFilter, RejectionFilter},
 };
 
 pub struct Subscription;
@@ -23,7 +31,8 @@ pub struct Subscription;
 /// read slowly is caught up from the database and loses nothing.
 #[Subscription]
 impl Subscription {
-    /// Readings as they arrive.
+    /// Readings as they arrive. With `maxRate` only the newest of each device, at most so many a second: the first
+    /// at once, and none before those that came earlier, so that `seq` only grows and `after` resumes.
     async fn sensors(
         &self,
         context: &Context<'_>,
@@ -34,9 +43,12 @@ impl Subscription {
             desc = "Begin with the last reading of each device. Not needed with `after`, which brings what is newer."
         )]
         current: bool,
-    ) -> Result<impl Stream<Item = Result<Reading, Problem>> + use<>, Problem> {
+        #[graphql(desc = "Readings of a device in a second, 0.1 to 100; without it all of them.")]
+        max_rate: Option<f64>,
+    ) -> Result<BoxStream<'static, Result<SensorReading, Problem>>, Problem> {
         let app = app(context);
         let wanted = Wanted::new(devices);
+        let every = max_rate.map(conflation::every).transpose()?;
         let (state, from) = start(app, after).await?;
         let mut latest: Vec<Reading> = match state {
             Some(state) if current => {
@@ -45,15 +57,21 @@ impl Subscription {
             Some(_) | None => Vec::new(),
         };
         latest.sort_by_key(|reading| reading.seq);
-        let live = events(app, from, move |event| match event {
+        let pick = move |event: &Event| match event {
             Event::Reading(reading) if wanted.has(&reading.device) => Some(reading.clone()),
             Event::Reading(_)
             | Event::Presence(_)
             | Event::Session(_)
             | Event::Command(_)
             | Event::Rejection(_) => None,
-        });
-        Ok(stream::iter(latest.into_iter().map(Ok)).chain(live))
+        };
+        let Some(every) = every else {
+            let live = events(app, from, pick).map_ok(SensorReading::from);
+            return Ok(stream::iter(latest).map(|reading| Ok(reading.into())).chain(live).boxed());
+        };
+        let steps = app.hub.events(from).map_ok(move |event| (event.seq(), pick(&event)));
+        let hub = app.hub.clone();
+        Ok(conflation::conflated(latest, steps, move || hub.head(), every).boxed())
     }
 
     /// Changes of presence. Without `after` it begins with each device as it is now, under the seq of its last
@@ -95,6 +113,49 @@ impl Subscription {
         }
         let changes = crosslink::changes(&app.devices, &app.hub, &app.store, &device, after).await?;
         Ok(changes.map(|change| change.map_err(Problem::from)))
+    }
+
+    /// Commands as they come in, and each change of their state.
+    async fn commands(
+        &self,
+        context: &Context<'_>,
+        #[graphql(
+            desc = "Only records that are all of this: with `state`, only the changes into that state."
+        )]
+        filter: Option<CommandFilter>,
+        #[graphql(desc = "Also what happened after this place in the journal.")] after: Option<Seq>,
+    ) -> Result<impl Stream<Item = Result<CommandRecord, Problem>> + use<>, Problem> {
+        let app = app(context);
+        let filter = filter.unwrap_or_default();
+        let (_, from) = start(app, after).await?;
+        Ok(events(app, from, move |event| match event {
+            Event::Command(record) if filter.has(record) => Some(record.clone()),
+            Event::Command(_)
+            | Event::Reading(_)
+            | Event::Presence(_)
+            | Event::Session(_)
+            | Event::Rejection(_) => None,
+        }))
+    }
+
+    /// Messages that could not be understood, as they come in: those that are kept, as in the query.
+    async fn rejections(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only those that are all of this.")] filter: Option<RejectionFilter>,
+        #[graphql(desc = "Also what came after this place in the journal.")] after: Option<Seq>,
+    ) -> Result<impl Stream<Item = Result<Rejection, Problem>> + use<>, Problem> {
+        let app = app(context);
+        let filter = filter.unwrap_or_default();
+        let (_, from) = start(app, after).await?;
+        Ok(events(app, from, move |event| match event {
+            Event::Rejection(rejection) if filter.has(rejection) => Some(rejection.clone()),
+            Event::Rejection(_)
+            | Event::Reading(_)
+            | Event::Presence(_)
+            | Event::Session(_)
+            | Event::Command(_) => None,
+        }))
     }
 }
 

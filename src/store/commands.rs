@@ -1,5 +1,8 @@
 //! The command log: what was asked of devices, and how far it came.
 
+use std::collections::HashMap;
+
+use async_graphql::InputObject;
 use entity::{command_states as states, commands, journal, sources};
 use sea_orm::{
     FromQueryResult, JoinType, Order,
@@ -10,6 +13,7 @@ use sea_orm::{
 use super::{
     Store,
     paging::{narrow_by, page},
+    readings::{MAX_AT_ONCE, together},
     unreadable,
     words::{DEVICE, Word},
 };
@@ -19,12 +23,26 @@ use crate::{
 };
 
 /// Which commands are meant: those that are all of what is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, InputObject)]
 pub struct CommandFilter {
+    /// Whom they are for.
     pub device: Option<String>,
+    /// What the device makes of them.
     pub action: Option<Action>,
+    /// How far they have come.
     pub state: Option<CommandState>,
+    /// Where they came in.
     pub surface: Option<Surface>,
+}
+
+impl CommandFilter {
+    /// Whether a command, as this record tells it, is one of those.
+    pub fn has(&self, record: &CommandRecord) -> bool {
+        self.device.as_ref().is_none_or(|device| *device == record.device)
+            && self.action.is_none_or(|action| action == record.action)
+            && self.state.is_none_or(|state| state == record.state)
+            && self.surface.is_none_or(|surface| surface == record.surface)
+    }
 }
 
 impl Store {
@@ -33,6 +51,28 @@ impl Store {
     pub async fn commands(&self, filter: &CommandFilter, part: Part) -> Result<Page<CommandRecord>, Error> {
         let records = self.command_records(&listed(filter, &part)).await?;
         Ok(page(records, &part, |record| record.id))
+    }
+
+    /// The same part of the commands for each of some devices: a statement for each hundred. Devices without a
+    /// command are absent.
+    pub async fn commands_of_each(
+        &self,
+        devices: &[&str],
+        part: Part,
+    ) -> Result<HashMap<String, Page<CommandRecord>>, Error> {
+        let of = |device: &&str| {
+            let filter = CommandFilter { device: Some((*device).to_owned()), ..CommandFilter::default() };
+            listed(&filter, &part)
+        };
+        let mut found = HashMap::<String, Vec<CommandRecord>>::new();
+        for devices in devices.chunks(MAX_AT_ONCE) {
+            for record in self.command_records(&together(devices.iter().map(of))).await? {
+                found.entry(record.device.clone()).or_default().push(record);
+            }
+        }
+        let pages =
+            found.into_iter().map(|(device, records)| (device, page(records, &part, |record| record.id)));
+        Ok(pages.collect())
     }
 
     /// A command in its newest state.
@@ -282,6 +322,22 @@ mod tests {
         assert_eq!(list(ended, None, 9).await.items, [first]);
         let stopped = CommandFilter { action: Some(Action::Stop), ..of_a };
         assert_eq!(list(stopped, None, 9).await.items, []);
+    }
+
+    #[tokio::test]
+    async fn commands_for_each_device_are_those_for_that_device() {
+        let mut house = House::new().await;
+        for device in ["a", "b", "a", "a"] {
+            accepted(&mut house, device, None).await;
+        }
+        for part in [Part::of(None, 2), Part::of(Some(Cursor::After(Seq(1))), 9)] {
+            let each = house.store.commands_of_each(&["a", "b", "nobody"], part).await.unwrap();
+            assert_eq!(each.len(), 2);
+            for device in ["a", "b"] {
+                let filter = CommandFilter { device: Some(device.into()), ..CommandFilter::default() };
+                assert_eq!(each[device], house.store.commands(&filter, part).await.unwrap());
+            }
+        }
     }
 
     #[tokio::test]

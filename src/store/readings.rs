@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Parts that are read in one statement: SQLite joins at most 500 into one.
-const MAX_AT_ONCE: usize = 100;
+pub(super) const MAX_AT_ONCE: usize = 100;
 
 impl Store {
     /// A device's readings, newest first; on from a cursor.
@@ -53,11 +53,7 @@ impl Store {
     ) -> Result<HashMap<String, Vec<Entry>>, Error> {
         let mut found = HashMap::<String, Vec<Entry>>::new();
         for devices in devices.chunks(MAX_AT_ONCE) {
-            let mut parts = devices.iter().map(|device| {
-                Query::select().column(Asterisk).from_subquery(about(device, kind, part), "part").take()
-            });
-            let Some(mut query) = parts.next() else { continue };
-            query.unions(parts.map(|part| (UnionType::All, part)));
+            let query = together(devices.iter().map(|device| about(device, kind, part)));
             for entry in self.rows::<Entry>(&query).await? {
                 found.entry(entry.device.clone().unwrap_or_default()).or_default().push(entry);
             }
@@ -69,6 +65,15 @@ impl Store {
 fn readings(entries: Vec<Entry>, part: &Part) -> Result<Page<Reading>, Error> {
     let readings = entries.into_iter().map(Entry::reading).collect::<Result<_, _>>()?;
     Ok(page(readings, part, |reading| reading.seq))
+}
+
+/// Some questions as one statement, the answers one after the other.
+pub(super) fn together(questions: impl Iterator<Item = SelectStatement>) -> SelectStatement {
+    // A question that is ordered and bounded may only be joined to others from within.
+    let mut parts = questions.map(|part| Query::select().column(Asterisk).from_subquery(part, "part").take());
+    let mut query = parts.next().unwrap_or_default();
+    query.unions(parts.map(|part| (UnionType::All, part)));
+    query
 }
 
 /// A part of what the journal holds of one kind about one device.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use async_graphql::InputObject;
 use bytes::Bytes;
 use entity::{journal, rejection_counts, rejections};
 use sea_orm::{
@@ -33,11 +34,20 @@ const MAX_COUNTERS: usize = 10_000;
 const MAX_COUNTED_TOPIC: usize = 512;
 
 /// Which rejections are meant: those that are all of what is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, InputObject)]
 pub struct RejectionFilter {
+    /// Why they could not be understood.
     pub reason: Option<RejectionReason>,
-    /// Exactly this one.
+    /// On exactly which topic they came.
     pub topic: Option<String>,
+}
+
+impl RejectionFilter {
+    /// Whether a rejection is one of those.
+    pub fn has(&self, rejection: &Rejection) -> bool {
+        self.reason.is_none_or(|reason| reason == rejection.reason)
+            && self.topic.as_ref().is_none_or(|topic| *topic == rejection.topic)
+    }
 }
 
 impl Store {

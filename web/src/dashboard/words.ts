@@ -1,0 +1,129 @@
+// What the gateway's names mean to a person, and how numbers and times are written.
+
+import type {
+  Action,
+  CommandState,
+  Delivery,
+  Hazard,
+  LinkedFragment,
+  MeasuredFragment,
+  Mode,
+  PresenceReason,
+  RejectionReason,
+  StandingFragment,
+  Status,
+  Surface,
+} from '../../generated/graphql';
+
+export const STATUS: Record<Status, string> = {
+  ONLINE: 'Online',
+  STALE: 'Stale',
+  OFFLINE: 'Offline',
+  UNKNOWN: 'Unknown',
+};
+
+export const REASON: Record<PresenceReason, string> = {
+  ANNOUNCED: 'it said it is online',
+  READING: 'it sent a reading',
+  TAKEOVER: 'it connected again before its old connection ended',
+  HANDOVER: 'another connection speaks for it now',
+  SILENCE: 'it has gone silent',
+  RESTART: 'the gateway started anew and it has not spoken yet',
+  WILL: 'its connection broke, and its will was published',
+  KEEPALIVE: 'nothing came within its keepalive',
+  CLOSED: 'its connection was closed',
+  SOCKET_ERROR: 'its connection broke',
+  SELF_REPORTED: 'it said it is offline',
+};
+
+export const MODE: Record<Mode, string> = {
+  AUTO: 'Follows its peer',
+  FORCED_ON: 'Forced on by command',
+  FORCED_OFF: 'Forced off by command',
+  UNKNOWN: 'Not known: it reconnected and may have lost its override',
+};
+
+export const ACTION: Record<Action, string> = { PLAY: 'Play', STOP: 'Stop', RESUME: 'Resume' };
+
+export const ACTIONS: readonly { action: Action; mode: Mode; tells: string }[] = [
+  { action: 'PLAY', mode: 'FORCED_ON', tells: 'play, whatever its peer measures' },
+  { action: 'STOP', mode: 'FORCED_OFF', tells: 'be silent, whatever its peer measures' },
+  { action: 'RESUME', mode: 'AUTO', tells: 'follow its peer again' },
+];
+
+export const SURFACE: Record<Surface, string> = { REST: 'REST', GRAPHQL: 'GraphQL', MQTT: 'MQTT' };
+
+export const REJECTION: Record<RejectionReason, string> = {
+  UNKNOWN_TOPIC: 'unknown topic',
+  NOT_UTF8: 'not UTF-8',
+  NOT_JSON: 'not JSON',
+  MISSING_FIELD: 'missing field',
+  TYPE_MISMATCH: 'wrong type',
+  OUT_OF_RANGE: 'out of range',
+  NON_FINITE: 'not a finite number',
+  KIND_CONFLICT: 'not of its kind',
+  RETAINED_COMMAND: 'retained command',
+  TOO_LARGE: 'too large',
+  DENIED: 'denied',
+};
+
+export function presenceInWords({ status, reason }: Pick<StandingFragment, 'status' | 'reason'>): string {
+  return `${STATUS[status].toLowerCase()}: ${reasonInWords(reason)}`;
+}
+
+export function reasonInWords(reason: PresenceReason | null): string {
+  return reason ? REASON[reason] : 'it has not spoken yet';
+}
+
+export function hazardInWords({ device, peer, hazard }: Pick<LinkedFragment, 'device' | 'peer' | 'hazard'>): string {
+  const words: Record<Hazard, string> = {
+    NONE: `No hazard for ${device}`,
+    PEER_STALE: `${peer} has gone silent: ${device} acts on an old reading`,
+    PEER_LOST_LATCHED_ON: `${peer} was lost while over threshold: ${device} may play for ever`,
+  };
+  return words[hazard];
+}
+
+/** How well a command went: only what failed or reached nobody calls for a second look. */
+export type Success = 'good' | 'doubtful' | 'bad' | 'open';
+
+export function commandInWords(state: CommandState, delivery: Delivery | null): { words: string; success: Success } {
+  if (state === 'EXPIRED') return { words: 'Not sent: it could not go out in time', success: 'bad' };
+  if (state === 'ACCEPTED') return { words: 'Accepted, not sent yet', success: 'open' };
+  if (delivery === 'ACKNOWLEDGED') return { words: 'Sent, and acknowledged', success: 'good' };
+  if (delivery === 'NO_SUBSCRIBER') return { words: 'Sent, but nobody was listening', success: 'doubtful' };
+  return { words: 'Sent, not acknowledged yet', success: 'open' };
+}
+
+export function number(value: number | undefined): string {
+  if (value === undefined || !Number.isFinite(value)) return '–';
+  return Math.abs(value) < 100_000 ? value.toFixed(1).replace('-', '−') : value.toExponential(1);
+}
+
+export function unitOf(reading: Pick<MeasuredFragment, 'unit'> | null): string {
+  const unit = reading?.unit ?? 'C';
+  return unit === 'C' || unit === 'F' ? `°${unit}` : unit;
+}
+
+/** How long, in the two units that matter. */
+export function span(milliseconds: number): string {
+  const s = Math.max(0, Math.floor(milliseconds / 1_000));
+  if (s < 60) return `${s} s`;
+  if (s < 3_600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86_400) return `${Math.floor(s / 3_600)} h ${Math.floor(s / 60) % 60} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.floor(s / 3_600) % 24} h`;
+}
+
+const TIME = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' });
+const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+const DATE = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
+
+/** A moment: of the last day by the time, an earlier one also by its date. */
+export function moment(at: number, now: number): string {
+  return (Math.abs(now - at) < 86_400_000 / 2 ? TIME : DAY).format(at);
+}
+
+/** A moment, in full. */
+export function inFull(at: number): string {
+  return DATE.format(at);
+}
