@@ -5,19 +5,36 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::model::Pair;
+use crate::model::{Pair, QoS};
 
 /// The longest name of a device, in characters.
-pub const MAX_NAME: usize = 64;
+const MAX_NAME: usize = 64;
+/// What the name of a device is, for people.
+pub const NAME: &str = "1 to 64 of A-Z a-z 0-9 _ . -";
+
+/// A form of topics, and how messages go over it. Displayed with `{device}` for the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// The first level, a namespace of the gateway's.
+    pub root: &'static str,
+    /// What follows the name.
+    rest: &'static str,
+    pub qos: QoS,
+    pub retain: bool,
+}
+
+pub const SENSOR: Form = Form { root: "sensors", rest: "", qos: QoS::AtMostOnce, retain: false };
+pub const PRESENCE: Form = Form { root: "presence", rest: "/status", qos: QoS::AtLeastOnce, retain: true };
+pub const PLAY: Form = Form { root: "commands", rest: "/play", qos: QoS::AtLeastOnce, retain: false };
 
 /// What a topic means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// `sensors/{device}`
+    /// By [`SENSOR`].
     Sensor { device: String },
-    /// `presence/{device}/status`
+    /// By [`PRESENCE`].
     Presence { device: String },
-    /// `commands/{device}/play`
+    /// By [`PLAY`].
     Play { device: String },
 }
 
@@ -26,8 +43,8 @@ pub enum Address {
 pub enum Place {
     /// In the gateway's namespaces. `alias` when it is spelt in another way than the gateway does.
     Known { address: Address, alias: bool },
-    /// In the gateway's namespaces, but no address: the message is a rejection.
-    Unknown,
+    /// In the gateway's namespaces, but no address, which would have this form: the message is a rejection.
+    Unknown(Form),
     /// Elsewhere: the message passes through the broker unrecorded.
     Foreign,
 }
@@ -49,24 +66,23 @@ impl Place {
         if let Some(Ok(address @ Address::Presence { .. })) = topic.strip_prefix('/').map(str::parse) {
             return Place::Known { address, alias: true };
         }
-        match topic.split_once('/') {
-            Some(("sensors" | "presence" | "commands", _)) => Place::Unknown,
-            Some((device, "play")) if pair.contains(device) => {
-                Place::Known { address: Address::Play { device: device.into() }, alias: true }
-            }
-            _ => Place::Foreign,
+        let Some((root, rest)) = topic.split_once('/') else { return Place::Foreign };
+        if let Some(form) = Form::under(root) {
+            return Place::Unknown(form);
+        }
+        match rest == "play" && pair.contains(root) {
+            true => Place::Known { address: Address::Play { device: root.into() }, alias: true },
+            false => Place::Foreign,
         }
     }
 }
 
 /// Whether a topic carries commands. Its form alone decides, whatever the name in it.
 pub fn is_command(topic: &str, pair: &Pair) -> bool {
-    match topic.strip_suffix("/play") {
-        Some(rest) => match rest.strip_prefix("commands/") {
-            Some(device) => !device.is_empty() && !device.contains('/'),
-            None => pair.contains(rest),
-        },
-        None => false,
+    let Some(before) = topic.strip_suffix(PLAY.rest) else { return false };
+    match before.split_once('/') {
+        Some((root, device)) => root == PLAY.root && !device.is_empty() && !device.contains('/'),
+        None => pair.contains(before),
     }
 }
 
@@ -81,19 +97,12 @@ impl FromStr for Address {
 
     fn from_str(topic: &str) -> Result<Address, NoAddress> {
         let (root, rest) = topic.split_once('/').ok_or(NoAddress)?;
-        let device = match root {
-            "sensors" => rest,
-            "presence" => rest.strip_suffix("/status").ok_or(NoAddress)?,
-            "commands" => rest.strip_suffix("/play").ok_or(NoAddress)?,
-            _ => return Err(NoAddress),
-        };
-        if !is_name(device) {
-            return Err(NoAddress);
-        }
+        let form = Form::under(root).ok_or(NoAddress)?;
+        let device = rest.strip_suffix(form.rest).filter(|device| is_name(device)).ok_or(NoAddress)?;
         let device = device.to_owned();
-        Ok(match root {
-            "sensors" => Address::Sensor { device },
-            "presence" => Address::Presence { device },
+        Ok(match form {
+            SENSOR => Address::Sensor { device },
+            PRESENCE => Address::Presence { device },
             _ => Address::Play { device },
         })
     }
@@ -101,11 +110,24 @@ impl FromStr for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Sensor { device } => write!(f, "sensors/{device}"),
-            Address::Presence { device } => write!(f, "presence/{device}/status"),
-            Address::Play { device } => write!(f, "commands/{device}/play"),
-        }
+        let (form, device) = match self {
+            Address::Sensor { device } => (SENSOR, device),
+            Address::Presence { device } => (PRESENCE, device),
+            Address::Play { device } => (PLAY, device),
+        };
+        write!(f, "{}/{device}{}", form.root, form.rest)
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{{device}}{}", self.root, self.rest)
+    }
+}
+
+impl Form {
+    fn under(root: &str) -> Option<Form> {
+        [SENSOR, PRESENCE, PLAY].into_iter().find(|form| form.root == root)
     }
 }
 
@@ -121,7 +143,7 @@ mod tests {
     fn known(topic: &str) -> Option<(String, bool)> {
         match Place::of(topic, &pair()) {
             Place::Known { address, alias } => Some((address.to_string(), alias)),
-            Place::Unknown | Place::Foreign => None,
+            Place::Unknown(_) | Place::Foreign => None,
         }
     }
 
@@ -136,8 +158,14 @@ mod tests {
 
     #[test]
     fn only_the_namespaces_reject() {
-        for topic in ["sensors/a/b", "sensors/", "presence/esp32", "commands/x/y", "sensors/\u{e9}"] {
-            assert_eq!(Place::of(topic, &pair()), Place::Unknown, "{topic}");
+        for (topic, form) in [
+            ("sensors/a/b", SENSOR),
+            ("sensors/", SENSOR),
+            ("presence/esp32", PRESENCE),
+            ("commands/x/y", PLAY),
+            ("sensors/\u{e9}", SENSOR),
+        ] {
+            assert_eq!(Place::of(topic, &pair()), Place::Unknown(form), "{topic}");
         }
         for topic in ["sensors", "x", "board/fan/config", "/sensors/esp32", "other/play", "/presence/x"] {
             assert_eq!(Place::of(topic, &pair()), Place::Foreign, "{topic}");

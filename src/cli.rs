@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    asyncapi,
     config::{Config, Flags},
     error::Error,
     gateway::Gateway,
@@ -54,6 +55,8 @@ enum Interface {
     Openapi,
     /// GraphQL, in its own language
     Graphql,
+    /// MQTT, as AsyncAPI in JSON
+    Asyncapi,
 }
 
 const HINTS: &str = "\
@@ -126,6 +129,7 @@ impl Interface {
         match self {
             Interface::Openapi => rest::contract(),
             Interface::Graphql => graphql::sdl(),
+            Interface::Asyncapi => asyncapi::contract(),
         }
     }
 }

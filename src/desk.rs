@@ -17,8 +17,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    address::Address,
-    broker::{Broker, Intake, Message, QoS},
+    address::{Address, PLAY},
+    broker::{Broker, Intake, Message},
     devices::Devices,
     error::Error,
     model::{Action, CommandRecord, CommandState, Delivery, Event, Seq, Surface, Timestamp},
@@ -275,8 +275,8 @@ async fn see_through(order: Order, acknowledgements: &Acknowledgements, broker: 
     let receivers = broker.publish(Message {
         topic: record.topic.clone(),
         payload: Bytes::from_static(record.action.payload().as_bytes()),
-        qos: QoS::AtLeastOnce,
-        retain: false,
+        qos: PLAY.qos,
+        retain: PLAY.retain,
         command: Some(record.id),
     });
     info!(

@@ -32,6 +32,7 @@ use tracing::{debug, warn};
 
 use crate::{
     app::App,
+    asyncapi,
     broker::cannot_listen,
     config::Config,
     error::Error,
@@ -153,7 +154,11 @@ fn router(app: App) -> Router {
     let config = app.config.clone();
     let mqtt = Router::new().route("/mqtt", get(mqtt)).with_state(app.clone());
     let graphql = pages::over(graphql::router(app.clone()), Form::BEST);
-    let surfaces = rest::router(app).merge(graphql).merge(pages::router(Form::BEST)).merge(mqtt);
+    let surfaces = rest::router(app.clone())
+        .merge(graphql)
+        .merge(asyncapi::router(app))
+        .merge(pages::router(Form::BEST))
+        .merge(mqtt);
     dressed(surfaces, &config)
 }
 

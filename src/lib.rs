@@ -34,6 +34,7 @@ pub mod app; //        all that a surface is given
 // Floor 3, surfaces: they know the app and floor 0, never each other.
 pub mod rest; //       HTTP resources, their OpenAPI document, health and metrics
 pub mod graphql;
+pub mod asyncapi; //   the document of what goes over MQTT
 pub mod pages;
 #[allow(clippy::disallowed_types, reason = "a device is an MQTT client")]
 pub mod simulator; //  the pair, as two real MQTT clients

@@ -32,6 +32,11 @@ pub fn host_allowed(host: &str, listed: &[String]) -> bool {
     address || name == "localhost" || listed.contains(&name)
 }
 
+/// The name or address in a header `Host`, without the port and in lower case.
+pub fn name(host: &str) -> Option<String> {
+    Place::of(host).map(|place| place.name)
+}
+
 /// A host and its port as they stand in a header, in lower case.
 struct Place {
     name: String,

@@ -10,11 +10,11 @@ use serde::{
 use serde_json::Value;
 
 use crate::{
-    address::{Address, MAX_NAME, Place},
+    address::{Address, Form, NAME, Place},
     broker::Inbound,
     model::{
-        Action, CommandRecord, CommandState, Delivery, Pair, Reading, Rejection, RejectionReason,
-        SensorPayload, Seq, Surface,
+        Action, CommandRecord, CommandState, Delivery, Pair, PresencePayload, Reading, Rejection,
+        RejectionReason, SensorPayload, Seq, Surface,
     },
 };
 
@@ -50,8 +50,8 @@ pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Box<Reje
     }
     let (address, alias) = match Place::of(&inbound.topic, pair) {
         Place::Known { address, alias } => (address, alias),
-        Place::Unknown => {
-            return Err(reject(inbound, RejectionReason::UnknownTopic, "", unknown(&inbound.topic)));
+        Place::Unknown(form) => {
+            return Err(reject(inbound, RejectionReason::UnknownTopic, "", unknown(form, &inbound.topic)));
         }
         Place::Foreign => return Ok(Interpreted { meaning: Meaning::Nothing, alias: false }),
     };
@@ -171,18 +171,17 @@ impl<'de> Visitor<'de> for Sound {
 
 fn presence(device: String, inbound: &Inbound) -> Result<Meaning, Flaw> {
     let text = text(&inbound.payload)?;
-    let word = text.trim();
     if inbound.will || (inbound.retain && inbound.payload.is_empty()) {
         return Ok(Meaning::Nothing);
     }
-    if word.eq_ignore_ascii_case("online") {
-        return Ok(Meaning::Online { device });
+    match PresencePayload::of_payload(text) {
+        Some(PresencePayload::Online) => Ok(Meaning::Online { device }),
+        Some(PresencePayload::Offline) => Ok(Meaning::Offline { device }),
+        None => {
+            let detail = format!("expected online or offline, got {}", excerpt(&format!("{text:?}")));
+            Err(Flaw::new(RejectionReason::TypeMismatch, "", detail))
+        }
     }
-    if word.eq_ignore_ascii_case("offline") {
-        return Ok(Meaning::Offline { device });
-    }
-    let detail = format!("expected online or offline, got {}", excerpt(&format!("{text:?}")));
-    Err(Flaw::new(RejectionReason::TypeMismatch, "", detail))
 }
 
 fn command(device: String, inbound: &Inbound) -> Result<CommandRecord, Flaw> {
@@ -212,17 +211,8 @@ fn text(payload: &[u8]) -> Result<&str, Flaw> {
     })
 }
 
-fn unknown(topic: &str) -> String {
-    let (root, rest) = topic.split_once('/').unwrap_or((topic, ""));
-    let form = match root {
-        "sensors" => "sensors/{device}",
-        "presence" => "presence/{device}/status",
-        _ => "commands/{device}/play",
-    };
-    format!(
-        "expected {form}, where a device is 1 to {MAX_NAME} of A-Z a-z 0-9 _ . -, got {}",
-        excerpt(&format!("{root}/{rest}"))
-    )
+fn unknown(form: Form, topic: &str) -> String {
+    format!("expected {form}, where a device is {NAME}, got {}", excerpt(topic))
 }
 
 fn refused(reason: RejectionReason, inbound: &Inbound) -> String {

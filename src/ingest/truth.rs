@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::{
-    address::{Address, Place},
+    address::{Address, PRESENCE, Place},
     broker::Broker,
-    model::{Pair, Retained, Status, Timestamp},
+    model::{Pair, PresencePayload, Retained, Status, Timestamp},
     store::Draft,
 };
 
@@ -45,14 +45,14 @@ impl Truth {
 
     /// Corrects what stands on the device's topics, if it is wrong.
     pub(super) fn tell(&mut self, broker: &Broker, device: &str, status: Option<Status>) {
-        let word = match status {
-            Some(Status::Online | Status::Stale) => "online",
-            Some(Status::Offline) => "offline",
+        let said = match status {
+            Some(Status::Online | Status::Stale) => PresencePayload::Online,
+            Some(Status::Offline) => PresencePayload::Offline,
             Some(Status::Unknown) | None => return,
         };
         let topic = Address::Presence { device: device.to_owned() }.to_string();
-        self.correct(broker, topic.clone(), word, true);
-        self.correct(broker, format!("/{topic}"), word, false);
+        self.correct(broker, topic.clone(), said.text(), true);
+        self.correct(broker, format!("/{topic}"), said.text(), false);
     }
 
     /// What was published and has to be written still.
@@ -70,7 +70,8 @@ impl Truth {
             return;
         }
         let payload = Bytes::from_static(word.as_bytes());
-        let truth = Retained { topic: topic.clone(), payload, qos: 1, at: Timestamp::now() };
+        let truth =
+            Retained { topic: topic.clone(), payload, qos: PRESENCE.qos.as_u8(), at: Timestamp::now() };
         // When something newer stands there, it is on its way here and will be looked at then.
         if broker.correct(standing, truth.clone()) {
             self.owed.push(Draft { event: None, retained: Some(truth.clone()) });

@@ -18,6 +18,8 @@ pub enum Action {
 }
 
 impl Action {
+    pub const ALL: [Action; 3] = [Action::Play, Action::Stop, Action::Resume];
+
     /// The payload that asks for it.
     pub fn payload(self) -> &'static str {
         match self {
@@ -36,7 +38,7 @@ impl Action {
     }
 
     pub fn named(name: &str) -> Option<Action> {
-        [Action::Play, Action::Stop, Action::Resume].into_iter().find(|action| action.name() == name)
+        Action::ALL.into_iter().find(|action| action.name() == name)
     }
 
     /// What the firmware makes of a payload.
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_an_action_sends_asks_for_it() {
-        for action in [Action::Play, Action::Stop, Action::Resume] {
+        for action in Action::ALL {
             assert_eq!(Action::of_payload(action.payload()), action);
             assert_eq!(Action::named(action.name()), Some(action));
         }

@@ -6,6 +6,7 @@ mod client;
 mod command;
 mod page;
 mod presence;
+mod qos;
 mod reading;
 mod rejection;
 mod scalar;
@@ -16,7 +17,10 @@ pub use self::{
     client::{ClientSession, ProtocolVersion, TopicFilter},
     command::{Action, CommandRecord, CommandState, Delivery, Surface},
     page::{Cursor, Page, Part},
-    presence::{Presence, PresenceChange, PresenceReason, SessionChange, SessionEnd, Status},
+    presence::{
+        Presence, PresenceChange, PresencePayload, PresenceReason, SessionChange, SessionEnd, Status,
+    },
+    qos::QoS,
     reading::{Reading, SensorPayload},
     rejection::{Rejection, RejectionCount, RejectionReason, Replay, ReplayOutcome},
     scalar::{Seq, SessionId, Timestamp},

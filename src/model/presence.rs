@@ -22,6 +22,30 @@ pub enum Status {
     Unknown,
 }
 
+/// What is said on a presence topic, by the device or for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PresencePayload {
+    Online,
+    Offline,
+}
+
+impl PresencePayload {
+    pub fn text(self) -> &'static str {
+        match self {
+            PresencePayload::Online => "online",
+            PresencePayload::Offline => "offline",
+        }
+    }
+
+    /// What a payload says. Case does not matter, nor does space around it.
+    pub fn of_payload(payload: &str) -> Option<PresencePayload> {
+        [PresencePayload::Online, PresencePayload::Offline]
+            .into_iter()
+            .find(|said| payload.trim().eq_ignore_ascii_case(said.text()))
+    }
+}
+
 /// How the gateway knows the presence of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -52,13 +52,18 @@ impl Reading {
 }
 
 /// What a device says in a reading. Fields that are not named here are kept in the payload alone.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct SensorPayload {
+    /// In `unit`, degrees Celsius unless the device says otherwise.
     pub temperature: f64,
+    /// Relative humidity in percent.
     pub humidity: f64,
+    /// The temperature from which the peer plays.
     pub threshold: f64,
+    /// Whether the threshold is reached. Without it, whether `temperature` has reached `threshold`.
     #[serde(default)]
     pub over_threshold: Option<bool>,
+    /// Of the temperatures.
     #[serde(default)]
     pub unit: Option<String>,
 }

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod asyncapi;
 mod crosslink;
 mod disk;
 mod documents;

@@ -33,7 +33,7 @@ use super::{
     router::{Header, Router},
 };
 use crate::{
-    address::{Address, Place, is_command},
+    address::{Address, PRESENCE, Place, is_command},
     config::Config,
     error::Error,
     model::{ClientSession, Page, Pair, Part, RejectionReason, Retained, Seq, SessionId, Timestamp},
@@ -137,7 +137,7 @@ impl Broker {
         if !self.0.retained.replace(standing, truth) {
             return false;
         }
-        self.publish(Message { topic, payload, qos: QoS::AtLeastOnce, retain: true, command: None });
+        self.publish(Message { topic, payload, qos: PRESENCE.qos, retain: PRESENCE.retain, command: None });
         true
     }
 

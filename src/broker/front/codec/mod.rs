@@ -18,6 +18,8 @@ pub use decode::decode;
 pub use encode::{encode, encode_publish, publish_len};
 pub use properties::{Properties, Property};
 
+pub use crate::model::QoS;
+
 /// The most bytes that can follow a fixed header, and the greatest subscription identifier: four digits of seven bits.
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
 
@@ -27,34 +29,6 @@ pub enum Version {
     V4,
     /// MQTT 5.
     V5,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum QoS {
-    #[default]
-    AtMostOnce,
-    AtLeastOnce,
-    ExactlyOnce,
-}
-
-impl QoS {
-    pub fn as_u8(self) -> u8 {
-        match self {
-            QoS::AtMostOnce => 0,
-            QoS::AtLeastOnce => 1,
-            QoS::ExactlyOnce => 2,
-        }
-    }
-
-    /// None beyond 2.
-    pub fn from_u8(value: u8) -> Option<QoS> {
-        match value {
-            0 => Some(QoS::AtMostOnce),
-            1 => Some(QoS::AtLeastOnce),
-            2 => Some(QoS::ExactlyOnce),
-            _ => None,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
