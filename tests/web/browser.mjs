@@ -92,7 +92,7 @@ export class Sight {
 
   /** Takes a picture of the page, and returns where it lies. */
   async picture(folder, name) {
-    const path = join(folder, `${name.replaceAll(/[^\w]+/g, '-')}.png`);
+    const path = join(folder, `${name.replaceAll(/\W+/g, '-')}.png`);
     await this.page.screenshot({ path });
     return path;
   }

@@ -35,7 +35,7 @@ describe('Crosslink', () => {
     else await rm(folder, { recursive: true });
   });
 
-  page({ name: '/', path: '/', title: 'Crosslink', shown: 'main[aria-busy=false]', skip: withoutWeb() }, fact => {
+  page('the dashboard', { path: '/', title: 'Crosslink', shown: 'main[aria-busy=false]', skip: withoutWeb() }, fact => {
     const chart = device => `[data-chart=${device}]`;
     const drawn = async (page, device) => {
       const { points, lastSeq } = await page.locator(chart(device)).evaluate(({ dataset }) => ({ ...dataset }));
@@ -133,7 +133,7 @@ describe('Crosslink', () => {
     });
   });
 
-  page({ name: '/api/docs', path: '/api/docs', title: 'REST · Crosslink', shown: '#docs h1' }, fact => {
+  page('REST', { path: '/api/docs', title: 'REST · Crosslink', shown: '#docs h1' }, fact => {
     fact('shows the operations', async page => {
       const { tags, paths } = await gateway.ask('/api/openapi.json');
       for (const { name } of tags) await page.getByRole('link', { name, exact: true }).waitFor();
@@ -150,7 +150,7 @@ describe('Crosslink', () => {
     });
   });
 
-  page({ name: '/mqtt/docs', path: '/mqtt/docs', title: 'MQTT · Crosslink', shown: '#docs h1' }, fact => {
+  page('MQTT', { path: '/mqtt/docs', title: 'MQTT · Crosslink', shown: '#docs h1' }, fact => {
     fact('shows the channels', async page => {
       const { channels } = await gateway.ask('/mqtt/asyncapi.json');
       for (const { address, tags } of Object.values(channels)) {
@@ -167,7 +167,7 @@ describe('Crosslink', () => {
     });
   });
 
-  page({ name: '/graphql', path: '/graphql', title: 'GraphQL · Crosslink', shown: '.graphiql-tab', skip: withoutWeb() }, fact => {
+  page('GraphiQL', { path: '/graphql', title: 'GraphQL · Crosslink', shown: '.graphiql-tab', skip: withoutWeb() }, fact => {
     const result = page => page.locator('.result-window');
     const execute = page => page.getByRole('button', { name: /^Execute query/ }).click();
 
@@ -198,7 +198,7 @@ describe('Crosslink', () => {
     });
   });
 
-  page({ name: '/, plain', path: '/', title: 'Crosslink', shown: '.card', html: 'dashboard.html' }, fact => {
+  page('the plain dashboard', { path: '/', title: 'Crosslink', shown: '.card', html: 'dashboard.html' }, fact => {
     fact('moves with the readings', async page => {
       const temperature = page.locator('.card', { has: page.getByRole('heading', { name: BENCH }) }).locator('.number');
       for (const value of [21.5, 22.5]) {
@@ -208,7 +208,7 @@ describe('Crosslink', () => {
     });
   });
 
-  page({ name: '/graphql, plain', path: '/graphql', title: 'GraphQL · Crosslink', shown: '#run', html: 'console.html' }, fact => {
+  page('the plain console', { path: '/graphql', title: 'GraphQL · Crosslink', shown: '#run', html: 'console.html' }, fact => {
     fact('runs a subscription, whose results come over time', async page => {
       await page.locator('#examples').selectOption('Live readings');
       await page.locator('#run').click();
@@ -223,8 +223,8 @@ describe('Crosslink', () => {
  * What is true of a page, beside what is true of each. `shown` is an element that is there when the page is; `html`
  * is the page in its plain form, which a gateway with the full one does not show: the test lays it over.
  */
-function page({ name, path, title, shown, html, skip = false }, facts) {
-  describe(name, { skip }, () => {
+function page(name, { path, title, shown, html, skip = false }, facts) {
+  describe(`${name} at ${path}`, { skip }, () => {
     let sight;
 
     async function show({ page }) {
