@@ -40,8 +40,10 @@ const SOURCES: [&str; 10] = [
 const PAGES: [&str; 2] = ["index.html", "graphiql.html"];
 /// The oldest Node that builds them, as `web/package.json` says too.
 const NODE: (u32, u32) = (20, 19);
-/// Who does not insist on the pages does not wait for a network that is not there.
-const HASTE: [&str; 3] = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000"];
+/// What `npm ci` does in all cases. What surrounds a build may speak of production, for which it is not.
+const INSTALL: [&str; 4] = ["ci", "--include=dev", "--prefer-offline", "--loglevel=error"];
+/// Asks for one package, once: npm itself would ask in vain for each of them, and again, for minutes.
+const REACH: [&str; 5] = ["view", "vite", "name", "--fetch-retries=0", "--fetch-timeout=10000"];
 /// Of what npm has to say when it fails, so many lines fit into a warning.
 const LINES: usize = 4;
 
@@ -73,16 +75,15 @@ fn bundle(out: &Path) -> Result<Option<PathBuf>, String> {
     let wanted = env::var("CROSSLINK_WEB").unwrap_or_else(|_| "auto".to_owned());
     match wanted.as_str() {
         "skip" => Ok(None),
-        "require" => match built(out, &[]) {
+        "auto" | "require" => match built(out) {
             Ok(folder) => Ok(Some(folder)),
-            Err(why) => Err(format!("CROSSLINK_WEB=require, but the pages cannot be built: {why}")),
-        },
-        "auto" => match built(out, &HASTE) {
-            Ok(folder) => Ok(Some(folder)),
+            Err(why) if wanted == "require" => {
+                Err(format!("CROSSLINK_WEB=require, but web/ cannot be built: {why}"))
+            }
             Err(why) => {
                 println!(
-                    "cargo::warning=the pages are built without web/, in their plain form: {why}. For the full ones \
-                     have Node {}.{} or newer with npm, and build with CROSSLINK_WEB=require",
+                    "cargo::warning=the pages are the plain ones, because web/ cannot be built: {why}. It takes Node {}.{} \
+                     or newer with npm; CROSSLINK_WEB=require insists on it",
                     NODE.0, NODE.1
                 );
                 Ok(None)
@@ -90,25 +91,28 @@ fn bundle(out: &Path) -> Result<Option<PathBuf>, String> {
         },
         folder => {
             println!("cargo::rerun-if-changed={folder}");
-            let found = fs::canonicalize(folder);
-            found.map(Some).map_err(|why| {
-                format!("CROSSLINK_WEB is auto, require, skip or a folder, and not {folder:?}: {why}")
+            let found = fs::canonicalize(folder).map(Some);
+            found.map_err(|why| {
+                format!("CROSSLINK_WEB is auto, require, skip or a folder, not {folder:?}: {why}")
             })
         }
     }
 }
 
 /// Builds the pages, into the folder that it returns.
-fn built(out: &Path, install: &[&str]) -> Result<PathBuf, String> {
+fn built(out: &Path) -> Result<PathBuf, String> {
     node()?;
     let web = Path::new("web");
     let folder = out.join("web");
     let folder_name = folder.to_str().ok_or("the name of the target folder is no UTF-8")?;
+    // `cargo run -- schema graphql > schema.graphql` empties the file before it builds, and fills it then.
+    if fs::metadata("schema.graphql").is_ok_and(|schema| schema.len() == 0) {
+        return compressed_files(&folder).map(|_| folder).map_err(|_| "schema.graphql is empty".to_owned());
+    }
     // Cargos of two profiles may build at the same time, with one `web/` between them.
     let _turn = turn(&web.join("generated")).map_err(|why| format!("cannot take turns in web/: {why}"))?;
     if !installed(web) {
-        let quiet = ["ci", "--include=dev", "--prefer-offline", "--loglevel=error"];
-        npm(web, &[&quiet, install].concat())?;
+        install(web)?;
     }
     npm(web, &["run", "build", "--", "--outDir", folder_name, "--emptyOutDir", "--logLevel=error"])?;
     Ok(folder)
@@ -142,9 +146,18 @@ fn installed(web: &Path) -> bool {
     record.is_some() && record >= changed("package-lock.json")
 }
 
+/// Installs from what npm remembers, or else from its registry.
+fn install(web: &Path) -> Result<(), String> {
+    let remembered = [&INSTALL[..], &["--offline"]].concat();
+    if npm(web, &remembered).is_ok() {
+        return Ok(());
+    }
+    npm(web, &REACH)?;
+    npm(web, &INSTALL)
+}
+
 fn npm(web: &Path, args: &[&str]) -> Result<(), String> {
     let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    // What the surroundings say about production is not meant for a build.
     let ran = Command::new(npm)
         .args(args)
         .current_dir(web)

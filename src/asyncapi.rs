@@ -73,7 +73,8 @@ struct Operation {
 struct Doors {
     mqtt: Option<String>,
     mqtt_ws: Option<String>,
-    http: Option<String>,
+    /// The port of the pages serves MQTT as well.
+    pages: Option<String>,
 }
 
 /// The document at `/mqtt/asyncapi.json`.
@@ -88,7 +89,7 @@ pub fn contract() -> String {
         Listen::At(address) => Some(SocketAddr::to_string(&address)),
         Listen::Off => None,
     };
-    let doors = Doors { mqtt: at(mqtt), mqtt_ws: at(mqtt_ws), http: at(http) };
+    let doors = Doors { mqtt: at(mqtt), mqtt_ws: at(mqtt_ws), pages: at(http) };
     let document = Document::of(doors, &pair);
     serde_json::to_string_pretty(&document).expect("a document has nothing that JSON cannot say") + "\n"
 }
@@ -111,7 +112,7 @@ impl Doors {
         Doors {
             mqtt: listeners.mqtt.map(at),
             mqtt_ws: listeners.mqtt_ws.map(at),
-            http: asked.map(str::to_owned),
+            pages: asked.map(str::to_owned),
         }
     }
 
@@ -141,14 +142,14 @@ impl Doors {
                 "description": websocket, "bindings": bindings.clone(),
             })
         });
-        let http = self.http.map(|host| {
+        let pages = self.pages.map(|host| {
             json!({
                 "host": host, "pathname": "/mqtt", "protocol": "ws", "title": "MQTT over WebSocket, where the pages are",
                 "description": format!("{websocket} One port for the pages and MQTT, for those who come through a proxy."),
                 "bindings": bindings,
             })
         });
-        [("mqtt", mqtt), ("mqtt-ws", mqtt_ws), ("http", http)]
+        [("mqtt", mqtt), ("mqtt-ws", mqtt_ws), ("pages", pages)]
             .into_iter()
             .filter_map(|(name, server)| Some((name.to_owned(), server?)))
             .collect()
@@ -184,7 +185,7 @@ impl Document {
             operations,
             components: json!({
                 "parameters": { "device": {
-                    "description": format!("The name of the device: {NAME}."),
+                    "description": format!("The name of the device: {NAME}"),
                     "examples": [pair.0, pair.1],
                 } },
                 "schemas": schemas,
@@ -417,7 +418,7 @@ mod tests {
         };
         let found = |asked| {
             let doors = Doors::seen(&listeners, asked);
-            [doors.mqtt, doors.mqtt_ws, doors.http].map(Option::unwrap_or_default)
+            [doors.mqtt, doors.mqtt_ws, doors.pages].map(Option::unwrap_or_default)
         };
         assert_eq!(found(Some("plant.local:80")), ["plant.local:1883", "192.168.1.5:8083", "plant.local:80"]);
         assert_eq!(found(Some("[::1]")), ["[::1]:1883", "192.168.1.5:8083", "[::1]"]);

@@ -73,6 +73,8 @@ pub struct Origin {
 pub enum Wait {
     /// Until the message is out.
     Out,
+    /// Until the command log says that it is out.
+    Recorded,
     /// Until a subscriber has acknowledged it, but no longer than a second.
     Acknowledged,
 }
@@ -95,6 +97,8 @@ enum Progress {
     #[default]
     Waiting,
     Out(CommandRecord),
+    /// Out, as the command log has it.
+    Recorded(CommandRecord),
     /// In a final state, which nobody has acknowledged yet.
     Final(CommandRecord),
     Done(CommandRecord),
@@ -226,6 +230,7 @@ async fn follow(mut told: watch::Receiver<Progress>, wait: Wait) -> Result<Comma
     let enough = |progress: &Progress| match progress {
         Progress::Waiting => false,
         Progress::Out(_) => wait == Wait::Out,
+        Progress::Recorded(_) => wait != Wait::Acknowledged,
         Progress::Final(_) | Progress::Done(_) => true,
     };
     // A command that is not out by then never will be, and neither is one whose course has ended early.
@@ -238,7 +243,10 @@ async fn follow(mut told: watch::Receiver<Progress>, wait: Wait) -> Result<Comma
         }
     }
     match progress {
-        Progress::Out(record) | Progress::Final(record) | Progress::Done(record) => Ok(record),
+        Progress::Out(record)
+        | Progress::Recorded(record)
+        | Progress::Final(record)
+        | Progress::Done(record) => Ok(record),
         Progress::Waiting => Err(Error::Unavailable("the journal")),
     }
 }
@@ -287,6 +295,7 @@ async fn see_through(order: Order, acknowledgements: &Acknowledgements, broker: 
     record.delivery = Some(if receivers == 0 { Delivery::NoSubscriber } else { Delivery::Sent });
     progress.send_replace(Progress::Out(record.clone()));
     let Some(mut record) = write_at_last(intake, record).await else { return };
+    progress.send_replace(Progress::Recorded(record.clone()));
     record.state = CommandState::Unconfirmable;
     let Some(mut record) = write_at_last(intake, record).await else { return };
     if receivers == 0 {

@@ -11,14 +11,15 @@ use utoipa::ToSchema;
 use crate::model::Timestamp;
 
 /// What can be wrong, by its stable code.
+///
+/// * `JOURNAL_FAILING`: the journal cannot write: QoS 1 waits, QoS 0 goes unrecorded, commands are refused.
+/// * `JOURNAL_BEHIND`: messages wait for the disk.
+/// * `DATABASE_UNREADABLE`: the database cannot be read, or not in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Trouble {
-    /// The journal cannot write: QoS 1 waits, QoS 0 goes unrecorded, commands are refused.
     JournalFailing,
-    /// Messages wait for the disk.
     JournalBehind,
-    /// The database cannot be read, or not in time.
     DatabaseUnreadable,
 }
 
@@ -32,25 +33,35 @@ impl Trouble {
 }
 
 /// How well the gateway can serve.
+///
+/// * `ready`: as it should.
+/// * `degraded`: it serves, but something is wrong.
+/// * `unready`: it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Readiness {
     Ready,
-    /// It serves, but something is wrong.
     Degraded,
     Unready,
 }
 
+/// Why the gateway cannot serve, or not well.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reason {
+    /// What is wrong.
     pub code: Trouble,
+    /// When it began.
     pub since: Timestamp,
+    /// What is wrong, for a person to read.
     pub detail: String,
 }
 
+/// Whether the gateway can serve.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Report {
+    /// How well it can.
     pub status: Readiness,
+    /// Why not, or not well.
     pub reasons: Vec<Reason>,
 }
 

@@ -11,7 +11,10 @@ use axum::{
     },
     http::{
         HeaderName, HeaderValue, Method, StatusCode,
-        header::{self, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST, LOCATION, ORIGIN, UPGRADE},
+        header::{
+            self, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION,
+            ORIGIN, UPGRADE,
+        },
     },
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -39,7 +42,7 @@ use crate::{
     graphql, origin,
     pages::{self, Form},
     rest::{
-        self,
+        self, IDEMPOTENCY_KEY, PREFER, PREFERENCE_APPLIED,
         problem::{self, Problem},
     },
 };
@@ -153,9 +156,8 @@ impl Server {
 fn router(app: App) -> Router {
     let config = app.config.clone();
     let mqtt = Router::new().route("/mqtt", get(mqtt)).with_state(app.clone());
-    let graphql = pages::over(graphql::router(app.clone()), Form::BEST);
     let surfaces = rest::router(app.clone())
-        .merge(graphql)
+        .merge(pages::over(graphql::router(app.clone()), Form::BEST))
         .merge(asyncapi::router(app))
         .merge(pages::router(Form::BEST))
         .merge(mqtt);
@@ -170,10 +172,11 @@ fn dressed(router: Router, config: &Config) -> Router {
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(in_time))
-        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS));
+        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
+        .layer(from_fn_with_state(guard, guarded));
+    // Outside of the guard, so that a page can read why it is kept out.
     let router = if config.allow_origin.is_empty() { router } else { shared(router, cors(config)) };
     router
-        .layer(from_fn_with_state(guard, guarded))
         .layer(from_fn(problem::with_instance))
         .layer(said(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(said(header::X_FRAME_OPTIONS, "DENY"))
@@ -206,9 +209,9 @@ fn cors(config: &Config) -> CorsLayer {
     let origins = config.allow_origin.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     CorsLayer::new()
         .allow_origin(origins.collect::<Vec<_>>())
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
-        .expose_headers([LOCATION])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([CONTENT_TYPE, IF_NONE_MATCH, IDEMPOTENCY_KEY, PREFER])
+        .expose_headers([ALLOW, ETAG, LOCATION, PREFERENCE_APPLIED])
         .max_age(CORS_MAX_AGE)
 }
 

@@ -35,7 +35,7 @@ pub mod app; //        all that a surface is given
 pub mod rest; //       HTTP resources, their OpenAPI document, health and metrics
 pub mod graphql;
 pub mod asyncapi; //   the document of what goes over MQTT
-pub mod pages;
+pub mod pages; //      what a browser shows, and all that it loads
 #[allow(clippy::disallowed_types, reason = "a device is an MQTT client")]
 pub mod simulator; //  the pair, as two real MQTT clients
 

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use crate::{
     broker::Intake,
     error::Error,
-    model::{Page, Part, Rejection, Replay, ReplayOutcome, Seq},
+    model::{Cursor, Page, Part, Rejection, Replay, ReplayOutcome, Seq},
     store::{RejectionFilter, Store},
 };
 
@@ -42,8 +42,15 @@ impl Replays {
         self.replay(found).await
     }
 
-    /// Replays the rejections that match, and tells where to go on. The part has no moments.
-    pub async fn matching(&self, filter: &RejectionFilter, part: Part) -> Result<Page<Replay>, Error> {
+    /// Replays the rejections after a place that match, oldest first, so that the readings made of them are in the
+    /// order of time; tells where to go on.
+    pub async fn matching(
+        &self,
+        filter: &RejectionFilter,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Page<Replay>, Error> {
+        let part = Part::of(Some(Cursor::After(after)), limit.min(MAX_AT_ONCE));
         let Page { items, next } = self.0.store.rejections(filter, part).await?;
         Ok(Page { items: self.replay(items).await?, next })
     }

@@ -41,7 +41,10 @@ function replace(file, content) {
 const schema = read(path.join(HERE, '../schema.graphql'));
 
 const wrong = validate(buildASTSchema(schema), read(EXAMPLES));
-if (wrong.length > 0) throw new Error(wrong.join('\n\n'));
+if (wrong.length > 0) {
+  console.error(wrong.join('\n\n'));
+  process.exit(1);
+}
 
 const types = await codegen({
   filename: TYPES,

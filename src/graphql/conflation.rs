@@ -55,10 +55,8 @@ pub fn conflated(
     head: impl Fn() -> Seq + Send + 'static,
     every: Duration,
 ) -> impl Stream<Item = Result<SensorReading, Problem>> + Send {
-    let mut conflation = Conflation::new(every);
-    first.into_iter().for_each(|reading| conflation.take(reading, Instant::now()));
-    let ready = conflation.leave(Instant::now()).into();
-    let listener = Listener { conflation, ready, steps: steps.boxed(), head, seen: Seq::ZERO };
+    let listener =
+        Listener { conflation: Conflation::new(first, every, Instant::now()), steps: steps.boxed(), head };
     stream::unfold(Some(listener), |listener| async move {
         let mut listener = listener?;
         match listener.next().await? {
@@ -70,89 +68,304 @@ pub fn conflated(
 
 struct Listener<S, H> {
     conflation: Conflation,
-    /// What leaves together, and has not left yet.
-    ready: VecDeque<SensorReading>,
     steps: S,
     head: H,
-    seen: Seq,
 }
 
 impl<S: Stream<Item = Step> + Unpin, H: Fn() -> Seq> Listener<S, H> {
     async fn next(&mut self) -> Option<Result<SensorReading, Error>> {
-        // A long replay shows something from time to time, and is not waited for.
-        let patience = Instant::now() + self.conflation.every;
+        self.conflation.asked(Instant::now());
         loop {
-            if let Some(reading) = self.ready.pop_front() {
-                return Some(Ok(reading));
-            }
-            let behind = self.seen < (self.head)();
-            let due = self.conflation.due().map(|due| if behind { due.max(patience) } else { due });
+            let due = match self.conflation.next(Instant::now(), (self.head)()) {
+                Next::Leaves(reading) => return Some(Ok(reading)),
+                Next::At(due) => due,
+            };
             let step = tokio::select! {
-                biased;
-                () = sleep_until(due.unwrap_or(patience)), if due.is_some() => None,
-                step = self.steps.next() => Some(step?),
+                step = self.steps.next() => step?,
+                () = until(due) => continue,
             };
             match step {
-                Some(Ok((seq, reading))) => {
-                    self.seen = seq;
-                    if let Some(reading) = reading {
-                        self.conflation.take(reading, Instant::now());
-                    }
-                }
-                Some(Err(why)) => return Some(Err(why)),
-                None => self.ready = self.conflation.leave(Instant::now()).into(),
+                Ok((seq, reading)) => self.conflation.take(seq, reading, Instant::now()),
+                Err(why) => return Some(Err(why)),
             }
         }
     }
 }
 
-/// What waits, and what has left.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What waits, and when it may leave.
 struct Conflation {
     every: Duration,
     lanes: HashMap<String, Lane>,
     /// When all that waits may leave.
     due: Option<Instant>,
+    /// What leaves together, in the order of the journal.
+    leaving: VecDeque<SensorReading>,
+    /// How far the journal was read.
+    seen: Seq,
+    /// Whoever asks does not wait longer for the end of a long replay.
+    patience: Instant,
 }
 
 /// One device. There are as many as the gateway keeps in mind.
 struct Lane {
-    newest: Option<Reading>,
+    waiting: Option<Reading>,
+    /// Left out since the last that left.
     skipped: i32,
-    /// When its next reading may leave.
+    /// When the next may leave.
     free: Instant,
 }
 
+enum Next {
+    Leaves(SensorReading),
+    /// Nothing before this moment, unless more is taken; without one, not at all.
+    At(Option<Instant>),
+}
+
 impl Conflation {
-    fn new(every: Duration) -> Conflation {
-        Conflation { every, lanes: HashMap::new(), due: None }
+    fn new(first: Vec<Reading>, every: Duration, now: Instant) -> Conflation {
+        let mut conflation = Conflation {
+            every,
+            lanes: HashMap::new(),
+            due: None,
+            leaving: VecDeque::new(),
+            seen: Seq::ZERO,
+            patience: now,
+        };
+        for reading in first {
+            conflation.take(reading.seq, Some(reading), now);
+        }
+        conflation.leave();
+        conflation
     }
 
-    fn take(&mut self, reading: Reading, now: Instant) {
-        let lane =
-            self.lanes.entry(reading.device.clone()).or_insert(Lane { newest: None, skipped: 0, free: now });
-        // What was made of a rejection is history, and newer than nothing.
-        if reading.replay_of.is_some() || lane.newest.replace(reading).is_some() {
+    /// The client asks for what is next.
+    fn asked(&mut self, now: Instant) {
+        self.patience = now + self.every;
+    }
+
+    fn take(&mut self, seq: Seq, reading: Option<Reading>, now: Instant) {
+        self.seen = seq;
+        let Some(reading) = reading else { return };
+        let new = || Lane { waiting: None, skipped: 0, free: now };
+        let lane = self.lanes.entry(reading.device.clone()).or_insert_with(new);
+        // What was made of a rejection is history: it is newer than nothing.
+        let history = reading.replay_of.is_some();
+        if history || lane.waiting.replace(reading).is_some() {
             lane.skipped = lane.skipped.saturating_add(1);
         }
-        if lane.newest.is_some() {
+        if !history {
             self.due = self.due.max(Some(lane.free));
         }
     }
 
-    fn due(&self) -> Option<Instant> {
-        self.due
+    /// `head` is the place that the journal has reached: what is on its way from there is newer than what waits.
+    fn next(&mut self, now: Instant, head: Seq) -> Next {
+        if self.leaving.is_empty() {
+            let Some(due) = self.due else { return Next::At(None) };
+            let due = if self.seen < head { due.max(self.patience) } else { due };
+            if now < due {
+                return Next::At(Some(due));
+            }
+            self.leave();
+        }
+        let Some(leaves) = self.leaving.pop_front() else { return Next::At(None) };
+        if let Some(lane) = self.lanes.get_mut(&leaves.reading.device) {
+            lane.free = now + self.every;
+            if lane.waiting.is_some() {
+                self.due = self.due.max(Some(lane.free));
+            }
+        }
+        Next::Leaves(leaves)
     }
 
     /// All that waits, in the order of the journal.
-    fn leave(&mut self, now: Instant) -> Vec<SensorReading> {
+    fn leave(&mut self) {
         self.due = None;
         let leaving = self.lanes.values_mut().filter_map(|lane| {
-            let reading = lane.newest.take()?;
-            lane.free = now + self.every;
+            let reading = lane.waiting.take()?;
             Some(SensorReading { reading, skipped: std::mem::take(&mut lane.skipped) })
         });
         let mut leaving: Vec<SensorReading> = leaving.collect();
-        leaving.sort_unstable_by_key(|leaving| leaving.reading.seq);
-        leaving
+        leaving.sort_unstable_by_key(|leaves| leaves.reading.seq);
+        self.leaving = leaving.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    const EVERY: Duration = Duration::from_millis(100);
+
+    fn reading(seq: i64, device: usize) -> Reading {
+        Reading {
+            seq: Seq(seq),
+            at: Timestamp(0),
+            device: device.to_string(),
+            temperature: 20.0,
+            humidity: 40.0,
+            threshold: 29.0,
+            over_threshold: false,
+            unit: None,
+            replay_of: None,
+            payload: Bytes::new(),
+        }
+    }
+
+    fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    /// What leaves, with how many were left out before it.
+    fn left(next: Next) -> Option<(i64, i32)> {
+        match next {
+            Next::Leaves(SensorReading { reading, skipped }) => Some((reading.seq.0, skipped)),
+            Next::At(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_first_leaves_at_once_and_the_newest_when_its_time_has_come() {
+        let start = Instant::now();
+        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        conflation.take(Seq(1), Some(reading(1, 0)), start);
+        assert_eq!(left(conflation.next(start, Seq(1))), Some((1, 0)));
+        for seq in 2..=4 {
+            conflation.take(Seq(seq), Some(reading(seq, 0)), start + millis(10));
+        }
+        let Next::At(Some(due)) = conflation.next(start + millis(99), Seq(4)) else { panic!("too early") };
+        assert_eq!(due, start + EVERY);
+        assert_eq!(left(conflation.next(due, Seq(4))), Some((4, 2)));
+        assert!(matches!(conflation.next(due + EVERY, Seq(4)), Next::At(None)));
+    }
+
+    #[test]
+    fn what_is_told_first_leaves_at_once() {
+        let start = Instant::now();
+        let mut conflation = Conflation::new(vec![reading(3, 0), reading(7, 1)], EVERY, start);
+        assert_eq!(left(conflation.next(start, Seq(9))), Some((3, 0)));
+        assert_eq!(left(conflation.next(start, Seq(9))), Some((7, 0)));
+        assert_eq!(left(conflation.next(start + EVERY, Seq(9))), None);
+    }
+
+    #[test]
+    fn what_was_made_of_a_rejection_replaces_nothing() {
+        let start = Instant::now();
+        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        let history = |seq| Reading { replay_of: Some(Seq(1)), ..reading(seq, 0) };
+        conflation.take(Seq(2), Some(history(2)), start);
+        assert_eq!(left(conflation.next(start, Seq(2))), None);
+        conflation.take(Seq(3), Some(reading(3, 0)), start);
+        conflation.take(Seq(4), Some(history(4)), start);
+        assert_eq!(left(conflation.next(start, Seq(4))), Some((3, 2)));
+    }
+
+    #[test]
+    fn a_long_replay_shows_something_from_time_to_time() {
+        let start = Instant::now();
+        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        let mut told = Vec::new();
+        conflation.asked(start);
+        for seq in 1..=100 {
+            let now = start + millis(3 * seq);
+            conflation.take(Seq(seq as i64), Some(reading(seq as i64, 0)), now);
+            if let Some(left) = left(conflation.next(now, Seq(1_000))) {
+                told.push(left);
+                conflation.asked(now);
+            }
+        }
+        assert_eq!(told, [(34, 33), (68, 33)]);
+    }
+
+    #[test]
+    fn rates_have_bounds() {
+        assert_eq!(every(0.1).unwrap(), Duration::from_secs(10));
+        assert_eq!(every(100.0).unwrap(), millis(10));
+        for rate in [0.0, -1.0, 0.09, 100.1, f64::NAN, f64::INFINITY] {
+            assert!(every(rate).is_err(), "{rate}");
+        }
+    }
+
+    /// A device that speaks so many milliseconds after the one before.
+    fn journal() -> impl Strategy<Value = Vec<(usize, u64)>> {
+        proptest::collection::vec((0..4_usize, prop_oneof![0..5_u64, 0..250_u64]), 1..60)
+    }
+
+    /// What a client gets that thinks for so long after each: milliseconds, device, seq, skipped.
+    fn told(journal: &[(u64, usize)], thinks: &[u64]) -> Vec<(u64, usize, i64, i32)> {
+        let start = Instant::now();
+        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        let (mut told, mut now) = (Vec::new(), 0);
+        let mut read = 0;
+        let mut thinks = thinks.iter().cycle();
+        conflation.asked(start);
+        loop {
+            let moment = start + millis(now);
+            let head = journal.iter().take_while(|(at, _)| *at <= now).count();
+            match conflation.next(moment, Seq(head as i64)) {
+                Next::Leaves(SensorReading { reading, skipped }) => {
+                    told.push((now, reading.device.parse().unwrap(), reading.seq.0, skipped));
+                    now += thinks.next().unwrap();
+                    conflation.asked(start + millis(now));
+                }
+                Next::At(_) if read < head => {
+                    let seq = read as i64 + 1;
+                    conflation.take(Seq(seq), Some(reading(seq, journal[read].1)), moment);
+                    read += 1;
+                }
+                Next::At(due) => {
+                    let due = due.map(|due| due.duration_since(start).as_millis() as u64);
+                    let coming = journal.get(read).map(|(at, _)| *at);
+                    match due.into_iter().chain(coming).min() {
+                        Some(next) => now = next,
+                        None => return told,
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn conflated_readings_keep_their_promises(
+            gaps in journal(),
+            thinks in proptest::collection::vec(prop_oneof![Just(0), 0..300_u64], 1..5),
+        ) {
+            let mut at = 0;
+            let journal: Vec<(u64, usize)> =
+                gaps.iter().map(|(device, gap)| { at += gap; (at, *device) }).collect();
+            let told = told(&journal, &thinks);
+            let prompt = thinks.iter().all(|thinks| *thinks == 0);
+
+            prop_assert!(told.is_sorted_by(|one, next| one.2 < next.2), "seqs only grow: {told:?}");
+            for device in 0..4 {
+                let of_device: Vec<_> = told.iter().filter(|told| told.1 == device).collect();
+                let seqs: Vec<i64> = (1..).zip(&journal).filter(|(_, (_, of))| *of == device).map(|(seq, _)| seq).collect();
+                prop_assert!(of_device.windows(2).all(|two| two[1].0 - two[0].0 >= 100), "not too often: {told:?}");
+                prop_assert_eq!(of_device.last().map(|told| told.2), seqs.last().copied(), "the newest comes");
+                let mut rest = &seqs[..];
+                for (moment, _, seq, skipped) in of_device {
+                    let (left_out, later) = rest.split_at(rest.iter().position(|one| one == seq).unwrap());
+                    prop_assert_eq!(left_out.len() as i32, *skipped);
+                    if prompt {
+                        let first = journal[rest[0] as usize - 1].0;
+                        prop_assert!(moment - first <= 100, "waited too long: {:?}", told);
+                        let newer = later.get(1).map(|newer| journal[*newer as usize - 1].0);
+                        prop_assert!(newer.is_none_or(|newer| newer >= *moment), "not the newest: {:?}", told);
+                    }
+                    rest = &later[1..];
+                }
+            }
+        }
     }
 }

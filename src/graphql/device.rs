@@ -64,7 +64,7 @@ impl DeviceNode {
         #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<Reading>, Problem> {
-        let window = Window::new(first, after, last, before)?.between(from, to);
+        let window = Window::new(first, after, last, before)?.between(from, to)?;
         self.connection(context, Readings, window).await
     }
 
@@ -83,7 +83,7 @@ impl DeviceNode {
         #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
         #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
     ) -> Result<Connection<PresenceChange>, Problem> {
-        let window = Window::new(first, after, last, before)?.between(from, to);
+        let window = Window::new(first, after, last, before)?.between(from, to)?;
         self.connection(context, PresenceHistory, window).await
     }
 

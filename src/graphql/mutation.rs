@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     desk::{Origin, Wait},
-    model::{Action, CommandRecord, Cursor, Page, Part, Replay, Seq, Surface},
+    model::{Action, CommandRecord, Cursor, Page, Replay, Seq, Surface},
     store::RejectionFilter,
 };
 
@@ -74,7 +74,8 @@ impl Mutation {
         #[graphql(desc = "Goes with `filter`: how many, 1 to 1000; 100 when it is not given.")] first: Option<
             i32,
         >,
-        #[graphql(desc = "Goes with `filter`: the `next` of the part before.")] after: Option<String>,
+        #[graphql(desc = "Goes with `filter`: only what came after this place in the journal.")]
+        after: Option<Seq>,
     ) -> Result<ReplayPage, Problem> {
         let replays = &app(context).replays;
         match (rejections, filter) {
@@ -83,11 +84,11 @@ impl Mutation {
                 Ok(ReplayPage { items: replays.of(&rejections).await?, next: None })
             }
             (None, Some(filter)) => {
-                let cursor = after.map(|after| after.parse::<Cursor>()).transpose();
-                let part = Part::of(cursor.map_err(Problem::invalid)?, paging::limit("first", first)?);
-                count(context, part.limit as usize)?;
-                let Page { items, next } = replays.matching(&filter, part).await?;
-                Ok(ReplayPage { items, next: next.map(|next| next.to_string()) })
+                let limit = paging::limit("first", first)?;
+                count(context, limit as usize)?;
+                let Page { items, next } =
+                    replays.matching(&filter, after.unwrap_or_default(), limit).await?;
+                Ok(ReplayPage { items, next: next.map(Cursor::seq) })
             }
             _ => Err(Problem::invalid("either `rejections`, or `filter` with `first` and `after`")),
         }
@@ -97,10 +98,10 @@ impl Mutation {
 /// What became of rejections that were replayed.
 #[derive(SimpleObject)]
 pub struct ReplayPage {
-    /// In the order in which they were looked at.
+    /// In the order of the journal.
     items: Vec<Replay>,
-    /// The `after` that goes on with older ones. Null when there are no more.
-    next: Option<String>,
+    /// The `after` that goes on. Null when there are no more.
+    next: Option<Seq>,
 }
 
 async fn send(

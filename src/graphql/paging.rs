@@ -44,8 +44,8 @@ impl Window {
     }
 
     /// Only what happened between two moments, in the order of time.
-    pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Window {
-        Window { part: Part { from, to, ..self.part } }
+    pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Window, Problem> {
+        Ok(Window { part: self.part.between(from, to)? })
     }
 
     /// How many entries it shows at most.

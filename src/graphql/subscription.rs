@@ -32,7 +32,8 @@ pub struct Subscription;
 #[Subscription]
 impl Subscription {
     /// Readings as they arrive. With `maxRate` only the newest of each device, at most so many a second: the first
-    /// at once, and none before those that came earlier, so that `seq` only grows and `after` resumes.
+    /// at once, and none before those that came earlier, so that `seq` only grows and `after` resumes. What was made
+    /// of a rejection is newer than nothing, and left out then.
     async fn sensors(
         &self,
         context: &Context<'_>,

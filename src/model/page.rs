@@ -1,11 +1,18 @@
 //! Some of many.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ArrayBuilder, ObjectBuilder, Ref, RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
+};
 
 use super::{Seq, Timestamp};
+use crate::error::Error;
 
 /// Which part of what grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,13 +31,51 @@ impl Part {
     pub fn of(cursor: Option<Cursor>, limit: u32) -> Part {
         Part { cursor, from: None, to: None, limit }
     }
+
+    /// Only what happened from one moment on, and before the other.
+    pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Part, Error> {
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(Error::Invalid(format!("from: {from} is later than to: {to}")));
+        }
+        Ok(Part { from, to, ..self })
+    }
 }
 
 /// Some of many. `next` is the `after` of the following page, and absent when there is nothing more yet.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page<T> {
     pub items: Vec<T>,
     pub next: Option<Cursor>,
+}
+
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+        let next = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("The `after` of the following page. Null when there is nothing more yet."));
+        let page = ObjectBuilder::new()
+            .description(Some("Some of many."))
+            .property("items", items)
+            .property("next", next)
+            .required("items")
+            .required("next");
+        page.into()
+    }
+}
+
+/// Named by what is on it: a page of `Reading` is a `ReadingPage`.
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 /// Where a page goes on: after a seq towards what is newer, or before one towards what is older.
@@ -38,6 +83,14 @@ pub struct Page<T> {
 pub enum Cursor {
     After(Seq),
     Before(Seq),
+}
+
+impl Cursor {
+    pub fn seq(self) -> Seq {
+        match self {
+            Cursor::After(seq) | Cursor::Before(seq) => seq,
+        }
+    }
 }
 
 impl fmt::Display for Cursor {
@@ -75,11 +128,3 @@ impl<'de> Deserialize<'de> for Cursor {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
-
-impl PartialSchema for Cursor {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        String::schema()
-    }
-}
-
-impl ToSchema for Cursor {}

@@ -99,15 +99,25 @@ fn as_text_and_base64<S: Serializer>(payload: &Bytes, serializer: S) -> Result<S
 
 /// How often messages on a topic were rejected for the same reason. Samples of them are kept as rejections.
 #[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
+#[graphql(complex)]
 pub struct RejectionCount {
     /// Empty for all topics beyond those that are counted one by one.
     pub topic: String,
     /// Why they could not be understood.
     pub reason: RejectionReason,
     /// How many there were.
+    #[graphql(skip)]
     pub count: i64,
     /// When the last of them came.
     pub last_at: Timestamp,
+}
+
+#[ComplexObject]
+impl RejectionCount {
+    /// How many there were. An `Int` would end after some weeks of a client that sends nonsense.
+    async fn count(&self) -> f64 {
+        self.count as f64
+    }
 }
 
 /// What became of a rejection that was replayed.

@@ -1,11 +1,15 @@
 //! Places, moments and sessions, as they go out by JSON and GraphQL.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
+};
+
 /// A place in the journal. Counts from 1, without holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -45,8 +49,12 @@ impl ScalarType for Seq {
 }
 
 impl PartialSchema for Seq {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        i64::schema()
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
+        let said = "A place in the journal: it only grows, and counts everything that happens, from 1.";
+        schema.description(Some(said)).minimum(Some(0)).into()
     }
 }
 
@@ -74,6 +82,17 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// From RFC 3339, with any offset.
+impl FromStr for Timestamp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Timestamp, String> {
+        let time = DateTime::parse_from_rfc3339(text);
+        let time = time.map_err(|why| format!("{text:?} is no RFC 3339 time: {why}"))?;
+        Ok(Timestamp(time.timestamp_micros()))
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -87,9 +106,7 @@ impl ScalarType for Timestamp {
         let Value::String(text) = &value else {
             return Err(InputValueError::expected_type(value));
         };
-        let time = DateTime::parse_from_rfc3339(text)
-            .map_err(|why| InputValueError::custom(format!("{text:?} is no RFC 3339 time: {why}")))?;
-        Ok(Timestamp(time.timestamp_micros()))
+        text.parse().map_err(InputValueError::custom)
     }
 
     fn to_value(&self) -> Value {
@@ -98,11 +115,11 @@ impl ScalarType for Timestamp {
 }
 
 impl PartialSchema for Timestamp {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        utoipa::openapi::ObjectBuilder::new()
-            .schema_type(utoipa::openapi::schema::Type::String)
-            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
-            .into()
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+        schema.description(Some("A moment: RFC 3339 in UTC with milliseconds.")).into()
     }
 }
 
@@ -147,8 +164,9 @@ impl ScalarType for SessionId {
 }
 
 impl PartialSchema for SessionId {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        String::schema()
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        schema.description(Some("One connection of one client. A later one has a larger number.")).into()
     }
 }
 

@@ -148,3 +148,88 @@ fn kind(name: &str) -> HeaderValue {
     let charset = if kind.type_() == mime_guess::mime::TEXT { "; charset=utf-8" } else { "" };
     HeaderValue::try_from(format!("{kind}{charset}")).expect("a media type is header text")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    const TEXT: &str = "alert('hello')";
+
+    fn asset(cache: Cache) -> Asset {
+        let mut br = Vec::new();
+        let params = brotli::enc::BrotliEncoderParams::default();
+        brotli::BrotliCompress(&mut TEXT.as_bytes(), &mut br, &params).unwrap();
+        let file = File { name: "assets/hello.js", hash: 0xAB, br: br.leak() };
+        Asset::compressed(&file, cache, HeaderValue::from_static("default-src 'none'"))
+    }
+
+    async fn answer(asset: &Asset, headers: &[(HeaderName, &str)]) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let request = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        let (head, body) = asset.answer(&request).await.into_parts();
+        (head.status, head.headers, to_bytes(body, usize::MAX).await.unwrap().to_vec())
+    }
+
+    #[tokio::test]
+    async fn br_is_for_those_who_take_it() {
+        let asset = asset(Cache::Ask);
+        for said in ["br", "gzip, deflate, br, zstd", "gzip;q=1.0, BR; q=0.1", "*", "gzip;q=0, *;q=0.5"] {
+            let (_, head, body) = answer(&asset, &[(header::ACCEPT_ENCODING, said)]).await;
+            assert_eq!(head[header::CONTENT_ENCODING], "br", "{said}");
+            assert_ne!(body, TEXT.as_bytes());
+        }
+        for said in ["", "gzip, deflate", "br;q=0", "br; q=0.000, *", "*;q=0", "brotli", "br;q=high"] {
+            let (_, head, body) = answer(&asset, &[(header::ACCEPT_ENCODING, said)]).await;
+            assert!(!head.contains_key(header::CONTENT_ENCODING), "{said}");
+            assert_eq!(body, TEXT.as_bytes(), "{said}");
+            assert_eq!(head[header::VARY], "accept-encoding");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_a_file_is_not_sent_it_again() {
+        let asset = asset(Cache::Ask);
+        for encoding in ["br", "identity"] {
+            let (_, head, _) = answer(&asset, &[(header::ACCEPT_ENCODING, encoding)]).await;
+            let tag = head[header::ETAG].to_str().unwrap().to_owned();
+            for known in [tag.clone(), format!("W/{tag}"), format!("\"older\", {tag}"), "*".to_owned()] {
+                let known = [(header::ACCEPT_ENCODING, encoding), (header::IF_NONE_MATCH, &known)];
+                let (status, head, body) = answer(&asset, &known).await;
+                assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0), "{known:?}");
+                assert_eq!(head[header::ETAG], tag);
+            }
+            let older = [(header::ACCEPT_ENCODING, encoding), (header::IF_NONE_MATCH, "\"older\"")];
+            assert_eq!(answer(&asset, &older).await.0, StatusCode::OK);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_form_of_a_file_has_a_tag_of_its_own() {
+        let asset = asset(Cache::Ask);
+        let (_, head, _) = answer(&asset, &[(header::ACCEPT_ENCODING, "br")]).await;
+        let tag = head[header::ETAG].to_str().unwrap();
+        assert_eq!(answer(&asset, &[(header::IF_NONE_MATCH, tag)]).await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn only_a_file_that_is_named_by_its_content_is_kept_unasked() {
+        for (cache, said) in [(Cache::Ask, "no-cache"), (Cache::Keep, "public, max-age=31536000, immutable")]
+        {
+            assert_eq!(answer(&asset(cache), &[]).await.1[header::CACHE_CONTROL], said);
+        }
+    }
+
+    #[test]
+    fn a_file_says_what_it_is() {
+        for (name, said) in [
+            ("a.js", "text/javascript; charset=utf-8"),
+            ("a.css", "text/css; charset=utf-8"),
+            ("a.html", "text/html; charset=utf-8"),
+            ("a.svg", "image/svg+xml"),
+            ("a.ttf", "font/ttf"),
+        ] {
+            assert_eq!(kind(name), said);
+        }
+    }
+}

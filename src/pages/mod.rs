@@ -44,8 +44,8 @@ impl Form {
         match self {
             Form::Full => None,
             Form::Plain => Some(
-                "the dashboard and the page for GraphQL are plain ones: this gateway was built without web/. For the full \
-                 ones have Node 20.19 or newer with npm, and build with CROSSLINK_WEB=require",
+                "the dashboard and the page for GraphQL are the plain ones: this gateway was built without web/. For the full ones \
+                 build it with Node and CROSSLINK_WEB=require",
             ),
         }
     }
@@ -94,7 +94,7 @@ pub fn over(graphql: Router, form: Form) -> Router {
     let policy =
         policy("script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'");
     let page = page(form, "graphiql.html", include_str!("plain/console.html"), policy);
-    graphql.layer(from_fn_with_state(Arc::new(page), shown))
+    graphql.route_layer(from_fn_with_state(Arc::new(page), shown))
 }
 
 async fn shown(State(page): State<Arc<Asset>>, request: Request, next: Next) -> Response {
@@ -127,4 +127,165 @@ fn policy(loads: &str) -> HeaderValue {
          frame-ancestors 'none'"
     );
     HeaderValue::try_from(policy).expect("directives are header text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::{
+        body::{Body, to_bytes},
+        http::StatusCode,
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const FORMS: [Form; 2] = [Form::Full, Form::Plain];
+    const PAGES: [&str; 4] = ["/", "/api/docs", "/mqtt/docs", "/graphql"];
+    /// What the pages link to and somebody else serves.
+    const ELSEWHERE: [&str; 4] = ["/api/openapi.json", "/mqtt/asyncapi.json", "/readyz", "/metrics"];
+
+    struct Seen {
+        status: StatusCode,
+        policy: String,
+        cache: String,
+        content: String,
+    }
+
+    /// What a browser is shown.
+    async fn look(form: Form, path: &str) -> Seen {
+        let graphql = Router::new().route("/graphql", get(async || "JSON").post(async || "JSON"));
+        let pages = router(form).merge(over(graphql, form));
+        let request = Request::get(path).header(header::ACCEPT, "text/html,*/*;q=0.8").body(Body::empty());
+        let (head, body) = pages.oneshot(request.unwrap()).await.unwrap().into_parts();
+        let said = |name| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        let content = to_bytes(body, usize::MAX).await.unwrap();
+        Seen {
+            status: head.status,
+            policy: said(header::CONTENT_SECURITY_POLICY),
+            cache: said(header::CACHE_CONTROL),
+            content: String::from_utf8_lossy(&content).into_owned(),
+        }
+    }
+
+    /// What a page or a file at `path` names: links, what is under `/assets`, and scripts beside it.
+    fn named(path: &str, content: &str) -> BTreeSet<String> {
+        let part = |sign: &char| sign.is_ascii_alphanumeric() || "/._-".contains(*sign);
+        let after = |start: &str| {
+            let starts = content.match_indices(start).map(|(at, _)| &content[at + start.len()..]);
+            starts.map(|rest| rest.chars().take_while(part).collect::<String>()).collect::<Vec<_>>()
+        };
+        let (folder, _) = path.rsplit_once('/').unwrap();
+        let links = after("href=\"/").into_iter().map(|link| format!("/{link}"));
+        let assets = after("assets/").into_iter().map(|name| format!("/assets/{name}"));
+        let scripts = after("./").into_iter().filter(|name| name.ends_with(".js"));
+        links.chain(assets).chain(scripts.map(|name| format!("{folder}/{name}"))).collect()
+    }
+
+    #[tokio::test]
+    async fn what_the_pages_name_is_served() {
+        for form in FORMS {
+            let mut open: Vec<String> = PAGES.map(str::to_owned).into();
+            let mut known: BTreeSet<String> = open.iter().cloned().collect();
+            while let Some(path) = open.pop() {
+                let seen = look(form, &path).await;
+                assert_eq!(seen.status, StatusCode::OK, "{form:?}: {path}");
+                // Scalar is one file that needs no other.
+                if path == "/assets/scalar.js" {
+                    continue;
+                }
+                for found in named(&path, &seen.content) {
+                    if !ELSEWHERE.contains(&found.as_str()) && known.insert(found.clone()) {
+                        open.push(found);
+                    }
+                }
+            }
+            let mut needed = vec!["/favicon.svg".to_owned(), "/assets/scalar.js".to_owned()];
+            match form == Form::BEST {
+                true => needed.extend(built::FILES.iter().map(|file| format!("/{}", file.name))),
+                false => needed.extend(PLAIN.map(|(name, _)| format!("/assets/plain/{name}"))),
+            }
+            needed.retain(|path| !path.ends_with(".html") && !known.contains(path));
+            assert!(needed.is_empty(), "{form:?}: nobody names {needed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_graphql_is_covered_by_its_page() {
+        assert_eq!(look(Form::BEST, "/nothing").await.status, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn no_page_runs_or_loads_what_is_not_the_gateways() {
+        for form in FORMS {
+            for path in PAGES.into_iter().chain(["/assets/scalar.js", "/assets/plain/app.js", "/favicon.ico"])
+            {
+                let Seen { policy, .. } = look(form, path).await;
+                assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{path}: {policy}");
+                assert!(policy.contains("; connect-src 'self';"), "{path}: {policy}");
+                assert!(policy.ends_with("frame-ancestors 'none'"), "{path}: {policy}");
+                let sources = ["'none'", "'self'", "'unsafe-inline'", "data:"];
+                for directive in policy.split("; ") {
+                    let (name, allowed) = directive.split_once(' ').unwrap();
+                    for source in allowed.split(' ') {
+                        assert!(sources.contains(&source), "{path}: {directive}");
+                        assert!(source != "'unsafe-inline'" || name == "style-src", "{path}: {directive}");
+                    }
+                }
+            }
+            assert!(!look(form, "/").await.policy.contains("unsafe"), "the dashboard is as tight as can be");
+        }
+        assert!(!look(Form::Plain, "/graphql").await.policy.contains("unsafe"));
+    }
+
+    #[tokio::test]
+    async fn no_page_of_ours_names_another_host() {
+        // Names of a language of the web, and of this gateway: no places to load from.
+        const HARMLESS: [&str; 2] = ["http://www.w3.org/2000/svg", "`${scheme}://${location.host}/"];
+        let paths = PLAIN.map(|(name, _)| format!("/assets/plain/{name}"));
+        let paths =
+            paths.iter().map(String::as_str).chain(PAGES).chain(["/assets/docs.js", "/assets/docs.css"]);
+        for path in paths {
+            let Seen { content, status, .. } = look(Form::Plain, path).await;
+            assert_eq!(status, StatusCode::OK, "{path}");
+            let content = HARMLESS.iter().fold(content, |content, harmless| content.replace(harmless, ""));
+            for line in content.lines().filter(|line| line.contains("//")) {
+                assert!(line.trim() == "//" || line.trim_start().starts_with("// "), "{path}: {line}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plain_page_says_that_it_is_one() {
+        let says = async |form, path| look(form, path).await.content.contains("plain page");
+        for path in ["/", "/graphql"] {
+            assert!(says(Form::Plain, path).await, "{path}");
+            assert_eq!(says(Form::BEST, path).await, Form::BEST == Form::Plain, "{path}");
+        }
+        assert_eq!(Form::Full.note(), None);
+        assert!(Form::Plain.note().unwrap().contains("CROSSLINK_WEB=require"));
+    }
+
+    #[tokio::test]
+    async fn only_files_named_by_their_content_are_kept_unasked() {
+        for file in built::FILES.iter().filter(|file| file.name.starts_with("assets/")) {
+            let kept = look(Form::BEST, &format!("/{}", file.name)).await.cache.contains("immutable");
+            assert_eq!(kept, file.name != docs::SCALAR, "{}", file.name);
+        }
+        for path in PAGES.into_iter().chain(["/assets/docs.js", "/assets/plain/app.js"]) {
+            assert_eq!(look(Form::BEST, path).await.cache, "no-cache", "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_script_the_documents_are_still_named() {
+        for (page, document) in [("/api/docs", "/api/openapi.json"), ("/mqtt/docs", "/mqtt/asyncapi.json")] {
+            let Seen { content, .. } = look(Form::BEST, page).await;
+            let (_, aside) = content.split_once("<noscript>").unwrap();
+            let (aside, _) = aside.split_once("</noscript>").unwrap();
+            assert!(aside.contains(&format!("href=\"{document}\"")), "{aside}");
+            assert!(content.contains(&format!("data-document=\"{document}\"")), "{content}");
+        }
+    }
 }

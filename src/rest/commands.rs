@@ -1,69 +1,207 @@
 //! Commands: sent to a device, and what became of them.
 
-use std::net::SocketAddr;
+use std::{convert::Infallible, net::SocketAddr};
 
 use axum::{
     Json,
     extract::{ConnectInfo, FromRequestParts, State},
-    http::{HeaderName, header::LOCATION, request::Parts},
+    http::{HeaderName, HeaderValue, StatusCode, header::LOCATION, request::Parts},
+    response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    answers::{WhenAsking, WhenListing, WhenSeen, WhenSending},
+    etag::Tagged,
     examples,
-    problem::{Body, Path, Problem, WhenAsking, WhenSending},
+    paging::{Limit, Nothing},
+    problem::{Body, Path, Problem, Query},
 };
 use crate::{
     app::App,
     desk::{Origin, Wait},
     error::Error,
-    model::{Action, CommandRecord, Seq, Surface},
+    model::{Action, CommandRecord, CommandState, Cursor, Page, Part, Seq, Surface},
+    store::CommandFilter,
 };
 
 /// A header of HTTP APIs in general; see also [`Origin::idempotency_key`].
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// RFC 7240.
+pub const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const RESPOND_ASYNC: &str = "respond-async";
+
+type CommandRecordPage = Page<CommandRecord>;
 
 /// What a device of the pair is asked to do.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "action": "play" }))]
 pub struct Command {
+    /// Whether it plays, is silent, or follows its peer.
     action: Action,
+}
+
+/// A part of the command log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Commands {
+    /// Only commands for this device. A name that nobody has ever commanded has none.
+    #[param(value_type = String, required = false, example = "esp32")]
+    device: Option<String>,
+    /// Only commands that ask for this.
+    #[param(value_type = Action, required = false, example = "play")]
+    action: Option<Action>,
+    /// Only commands whose newest state is this.
+    #[param(value_type = CommandState, required = false, example = "EXPIRED")]
+    state: Option<CommandState>,
+    /// Only commands that came in here.
+    #[param(value_type = Surface, required = false, example = "MQTT")]
+    surface: Option<Surface>,
+    /// The id of a command: those after it, oldest first. Or the `next` of a page: what follows on it. Without
+    /// it a page begins with the newest.
+    #[param(value_type = String, required = false, example = "4711")]
+    after: Option<Cursor>,
+    /// How many items at most.
+    #[serde(default)]
+    #[param(value_type = u32, required = false, default = 100, minimum = 1, maximum = 1000, example = 100)]
+    limit: Limit,
 }
 
 /// Send a command to a device.
 ///
-/// It answers as soon as a subscriber has acknowledged the message, and after a second at the latest. The
-/// device itself has no way to confirm what it does.
+/// It answers as soon as a subscriber has acknowledged the message, and after a second at the latest; with
+/// `Prefer: respond-async` as soon as the log says that it is out. The device itself has no way to confirm what it does.
 #[utoipa::path(post, path = "/api/v1/devices/{device}/commands", tag = "commands", operation_id = "send_command",
     params(
         ("device" = String, Path, description = "Its name", example = "esp32"),
-        ("Idempotency-Key" = Option<String>, Header, max_length = 255,
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, example = "3f1c0a52",
             description = "The same key and command again: the same record, and nothing is sent"),
+        ("Prefer" = Option<String>, Header, nullable = false, example = "respond-async",
+            description = "`respond-async`: nobody waits for the acknowledgement. Other preferences are ignored"),
     ),
-    request_body = Command,
+    request_body(content = Command, example = json!({ "action": "play" })),
     responses(
-        (status = 200, description = "It is out", headers(("Location" = String, description = "Where the record stays")),
+        (status = 200, description = "It is out, and its acknowledgement was waited for",
+            headers(("Location" = String, description = "Where the record stays, such as `/api/v1/commands/4711`")),
             body = CommandRecord, example = json!(examples::command())),
+        (status = 202, description = "It is out, as it was preferred; the record goes on at its location",
+            headers(
+                ("Location" = String, description = "Where the record stays, such as `/api/v1/commands/4711`"),
+                ("Preference-Applied" = String, description = "`respond-async`")),
+            body = CommandRecord, example = json!(examples::command_under_way())),
         WhenSending))]
 pub async fn send(
     State(app): State<App>,
     Path(device): Path<String>,
+    Query(Nothing {}): Query<Nothing>,
     Caller(origin): Caller,
+    patience: Patience,
     Body(command): Body<Command>,
-) -> Result<([(HeaderName, String); 1], Json<CommandRecord>), Problem> {
-    let record = app.desk.send(&device, command.action, origin, Wait::Acknowledged).await?;
-    Ok(([(LOCATION, format!("/api/v1/commands/{}", record.id))], Json(record)))
+) -> Result<Sent, Problem> {
+    let record = app.desk.send(&device, command.action, origin, patience.wait()).await?;
+    Ok(Sent { record, patience })
 }
 
-/// A command in its newest state.
+/// The command log.
+///
+/// Commands in their newest states, whoever sent them and by whichever way: newest first, or with `after`
+/// oldest first.
+#[utoipa::path(get, path = "/api/v1/commands", tag = "commands", operation_id = "list_commands", params(Commands),
+    responses(
+        (status = 200, description = "A page of commands", body = CommandRecordPage, example = json!(examples::commands())),
+        WhenSeen, WhenListing))]
+pub async fn list(
+    State(app): State<App>,
+    Query(asked): Query<Commands>,
+) -> Result<Tagged<CommandRecordPage>, Problem> {
+    let Commands { device, action, state, surface, after, limit } = asked;
+    let filter = CommandFilter { device, action, state, surface };
+    Ok(Tagged(app.store.commands(&filter, Part::of(after, limit.0)).await?))
+}
+
+/// One command.
+///
+/// In its newest state. A final state never changes; the delivery may still rise to `ACKNOWLEDGED`.
 #[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands", operation_id = "command",
-    params(("id" = i64, Path, description = "The `id` of its record", example = 4711)),
-    responses((status = 200, description = "Its record", body = CommandRecord, example = json!(examples::command())), WhenAsking))]
-pub async fn one(State(app): State<App>, Path(id): Path<i64>) -> Result<Json<CommandRecord>, Problem> {
-    let record = app.store.command(Seq(id)).await?;
-    Ok(Json(record.ok_or_else(|| Error::NotFound { what: "command", name: id.to_string() })?))
+    params(("id" = Seq, Path, description = "The `id` of its record", example = 4711)),
+    responses(
+        (status = 200, description = "Its record", body = CommandRecord, example = json!(examples::command())),
+        WhenSeen, WhenAsking))]
+pub async fn one(
+    State(app): State<App>,
+    Path(Id(id)): Path<Id>,
+    Query(Nothing {}): Query<Nothing>,
+) -> Result<Tagged<CommandRecord>, Problem> {
+    let record = app.store.command(id).await?;
+    Ok(Tagged(record.ok_or_else(|| Error::NotFound { what: "command", name: id.to_string() })?))
+}
+
+/// The id of a command, in a path.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Id(Seq);
+
+impl TryFrom<String> for Id {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Id, String> {
+        let id = text.parse().map_err(|_| format!("id: {text:?} is no number, as the id of a command is"))?;
+        Ok(Id(Seq(id)))
+    }
+}
+
+/// A command that is out.
+pub struct Sent {
+    record: CommandRecord,
+    patience: Patience,
+}
+
+impl IntoResponse for Sent {
+    fn into_response(self) -> Response {
+        let location = [(LOCATION, format!("/api/v1/commands/{}", self.record.id))];
+        let record = Json(self.record);
+        match self.patience {
+            Patience::Usual => (location, record).into_response(),
+            Patience::RespondAsync => {
+                let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC))];
+                (StatusCode::ACCEPTED, location, applied, record).into_response()
+            }
+        }
+    }
+}
+
+/// How long a caller waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    Usual,
+    RespondAsync,
+}
+
+impl Patience {
+    fn wait(self) -> Wait {
+        match self {
+            Patience::Usual => Wait::Acknowledged,
+            Patience::RespondAsync => Wait::Recorded,
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Patience {
+    type Rejection = Infallible;
+
+    /// Preferences that cannot be read are ignored, as RFC 7240 wants it.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Patience, Infallible> {
+        let preferred = parts.headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+        let mut names = preferred
+            .flat_map(|value| value.split(','))
+            .map(|one| one.split([';', '=']).next().unwrap_or_default().trim());
+        let respond_async = names.any(|name| name.eq_ignore_ascii_case(RESPOND_ASYNC));
+        Ok(if respond_async { Patience::RespondAsync } else { Patience::Usual })
+    }
 }
 
 /// Who asks, as the desk wants to know it.

@@ -1,32 +1,37 @@
 //! Devices: who is there, what they measured, how their presence went.
 
 use axum::{Json, extract::State};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
+    answers::{WhenAsking, WhenListing, WhenSeen},
+    etag::Tagged,
     examples,
-    problem::{Path, Problem, Query, WhenAsking, WhenListing},
+    paging::{Nothing, Span},
+    problem::{Path, Problem, Query},
 };
 use crate::{
     app::App,
     crosslink::{self, CrossLink},
     devices::{self, Mode},
-    model::{self, Cursor, Page, Presence, PresenceChange, Reading},
+    model::{Page, Presence, PresenceChange, Reading},
 };
 
-/// Items of a page when nobody says how many.
-const USUAL_LIMIT: u32 = 100;
-/// Items of the largest page: some hundred KB.
-const MAX_LIMIT: u32 = 1_000;
+type DevicePage = Page<Device>;
+type ReadingPage = Page<Reading>;
+type PresenceChangePage = Page<PresenceChange>;
 
 /// A device as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Device {
+    /// One level of its topics.
     pub name: String,
+    /// Whether it is there, and how the gateway knows.
     pub presence: Presence,
     /// Its last reading.
     pub latest: Option<Reading>,
+    /// Whether it follows its peer.
     pub mode: Mode,
     /// How it stands to its peer. Null for a device that has none.
     pub cross_link: Option<CrossLink>,
@@ -44,81 +49,67 @@ impl Device {
     }
 }
 
-/// Which part of what grows.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Part {
-    /// A seq: what comes after it, oldest first. Or the `next` of a page: what follows on it. Without it a
-    /// page begins with the newest.
-    #[param(value_type = Option<String>, example = "4711")]
-    after: Option<Cursor>,
-    /// How many items at most.
-    #[serde(default)]
-    #[param(value_type = u32, required = false, default = 100, minimum = 1, maximum = 1000)]
-    limit: Limit,
-}
-
-/// Every device that ever spoke, and the pair, by name.
+/// All devices.
+///
+/// Every device that ever spoke, and the pair, by name. Ages are told as of now, so that the answer has no tag.
 #[utoipa::path(get, path = "/api/v1/devices", tag = "devices", operation_id = "list_devices",
-    responses((status = 200, description = "All of them", body = Page<Device>, example = json!(examples::devices())), WhenListing))]
-pub async fn list(State(app): State<App>) -> Json<Page<Device>> {
+    responses((status = 200, description = "All of them", body = DevicePage, example = json!(examples::devices())), WhenListing))]
+pub async fn list(
+    State(app): State<App>,
+    Query(Nothing {}): Query<Nothing>,
+) -> Result<Json<DevicePage>, Problem> {
     let items = app.devices.list().iter().map(|device| Device::of(&app, device)).collect();
-    Json(Page { items, next: None })
+    Ok(Json(Page { items, next: None }))
 }
 
 /// One device.
+///
+/// As it is now. Ages are told as of now, so that the answer has no tag.
 #[utoipa::path(get, path = "/api/v1/devices/{device}", tag = "devices", operation_id = "device",
     params(("device" = String, Path, description = "Its name", example = "esp32")),
     responses((status = 200, description = "As it is now", body = Device, example = json!(examples::device())), WhenAsking))]
-pub async fn one(State(app): State<App>, Path(device): Path<String>) -> Result<Json<Device>, Problem> {
+pub async fn one(
+    State(app): State<App>,
+    Path(device): Path<String>,
+    Query(Nothing {}): Query<Nothing>,
+) -> Result<Json<Device>, Problem> {
     let device = app.devices.get(&device)?;
     Ok(Json(Device::of(&app, &device)))
 }
 
-/// What a device measured: newest first, or oldest first after a place.
+/// What a device measured.
+///
+/// Newest first, or with `after` oldest first. That is the order of the journal; with `from` or `to` it is the
+/// order of `at`, which differs where a clock was set or a rejection was replayed. A `next` goes on with the
+/// moments that it was given for.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/readings", tag = "devices", operation_id = "readings",
-    params(("device" = String, Path, description = "Its name", example = "esp32"), Part),
-    responses((status = 200, description = "A page of readings", body = Page<Reading>, example = json!(examples::readings())), WhenAsking))]
+    params(("device" = String, Path, description = "Its name", example = "esp32"), Span),
+    responses(
+        (status = 200, description = "A page of readings", body = ReadingPage, example = json!(examples::readings())),
+        WhenSeen, WhenAsking))]
 pub async fn readings(
     State(app): State<App>,
     Path(device): Path<String>,
-    Query(part): Query<Part>,
-) -> Result<Json<Page<Reading>>, Problem> {
+    Query(span): Query<Span>,
+) -> Result<Tagged<ReadingPage>, Problem> {
     let device = app.devices.get(&device)?;
-    Ok(Json(app.store.readings(&device.name, model::Part::of(part.after, part.limit.0)).await?))
+    Ok(Tagged(app.store.readings(&device.name, span.try_into()?).await?))
 }
 
-/// How the presence of a device went: newest first, or oldest first after a place.
+/// How the presence of a device went.
+///
+/// Newest first, or with `after` oldest first. That is the order of the journal; with `from` or `to` it is the
+/// order of `at`, which differs where a clock was set. A `next` goes on with the moments that it was given for.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/presence", tag = "devices", operation_id = "presence",
-    params(("device" = String, Path, description = "Its name", example = "esp32"), Part),
-    responses((status = 200, description = "A page of changes", body = Page<PresenceChange>, example = json!(examples::presence())), WhenAsking))]
+    params(("device" = String, Path, description = "Its name", example = "esp32"), Span),
+    responses(
+        (status = 200, description = "A page of changes", body = PresenceChangePage, example = json!(examples::presence())),
+        WhenSeen, WhenAsking))]
 pub async fn presence(
     State(app): State<App>,
     Path(device): Path<String>,
-    Query(part): Query<Part>,
-) -> Result<Json<Page<PresenceChange>>, Problem> {
+    Query(span): Query<Span>,
+) -> Result<Tagged<PresenceChangePage>, Problem> {
     let device = app.devices.get(&device)?;
-    Ok(Json(app.store.presence(&device.name, model::Part::of(part.after, part.limit.0)).await?))
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "u32")]
-struct Limit(u32);
-
-impl Default for Limit {
-    fn default() -> Limit {
-        Limit(USUAL_LIMIT)
-    }
-}
-
-impl TryFrom<u32> for Limit {
-    type Error = String;
-
-    fn try_from(limit: u32) -> Result<Limit, String> {
-        match limit {
-            1..=MAX_LIMIT => Ok(Limit(limit)),
-            _ => Err(format!("a page has 1 to {MAX_LIMIT} items, not {limit}")),
-        }
-    }
+    Ok(Tagged(app.store.presence(&device.name, span.try_into()?).await?))
 }

@@ -7,8 +7,9 @@ use crate::{
     crosslink::{CrossLink, Hazard},
     devices::Mode,
     model::{
-        Action, CommandRecord, CommandState, Cursor, Delivery, Page, Presence, PresenceChange,
-        PresenceReason, Reading, Seq, SessionId, Status, Surface, Timestamp,
+        Action, ClientSession, CommandRecord, CommandState, Cursor, Delivery, Page, Presence, PresenceChange,
+        PresenceReason, ProtocolVersion, Reading, Rejection, RejectionCount, RejectionReason, Replay,
+        ReplayOutcome, Seq, SessionId, Status, Surface, Timestamp, TopicFilter,
     },
 };
 
@@ -65,6 +66,80 @@ pub fn command() -> CommandRecord {
         address: Some("192.168.1.20:51432".to_owned()),
         idempotency_key: None,
     }
+}
+
+pub fn command_under_way() -> CommandRecord {
+    CommandRecord {
+        seq: Seq(4712),
+        state: CommandState::Published,
+        delivery: Some(Delivery::Sent),
+        ..command()
+    }
+}
+
+pub fn commands() -> Page<CommandRecord> {
+    Page { items: vec![command()], next: Some(Cursor::Before(Seq(4711))) }
+}
+
+pub fn clients() -> Page<ClientSession> {
+    let client = ClientSession {
+        client_id: "esp32-a1b2".to_owned(),
+        address: "192.168.1.31:50114".to_owned(),
+        version: ProtocolVersion::V4,
+        since: AT,
+        keep_alive: 30,
+        session: SessionId(17),
+        subscriptions: vec![TopicFilter { filter: "commands/esp32/play".to_owned(), qos: 1 }],
+        subscription_count: 1,
+        queued: 0,
+        in_flight: 0,
+        last_message_at: Some(AT),
+    };
+    Page { items: vec![client], next: None }
+}
+
+pub fn rejections() -> Page<Rejection> {
+    let rejection = Rejection {
+        seq: Seq(4711),
+        at: AT,
+        topic: "sensors/esp32".to_owned(),
+        qos: 1,
+        retain: false,
+        client_id: "esp32-a1b2".to_owned(),
+        reason: RejectionReason::TypeMismatch,
+        pointer: "/temperature".to_owned(),
+        detail: "expected a number, got \"21.5\"".to_owned(),
+        payload: Bytes::from_static(br#"{"temperature":"21.5","humidity":48,"threshold":29}"#),
+    };
+    Page { items: vec![rejection], next: Some(Cursor::Before(Seq(4711))) }
+}
+
+pub fn rejection_counts() -> Page<RejectionCount> {
+    let count = RejectionCount {
+        topic: "sensors/esp32".to_owned(),
+        reason: RejectionReason::TypeMismatch,
+        count: 1204,
+        last_at: AT,
+    };
+    Page { items: vec![count], next: None }
+}
+
+pub fn replays() -> Page<Replay> {
+    let recorded = Replay {
+        rejection: Seq(4711),
+        outcome: ReplayOutcome::Recorded,
+        reading: Some(Seq(5230)),
+        reason: None,
+        detail: None,
+    };
+    let rejected = Replay {
+        rejection: Seq(4712),
+        outcome: ReplayOutcome::Rejected,
+        reading: None,
+        reason: Some(RejectionReason::MissingField),
+        detail: Some("/humidity: missing".to_owned()),
+    };
+    Page { items: vec![recorded, rejected], next: None }
 }
 
 fn online() -> Presence {

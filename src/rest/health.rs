@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, http::StatusCode};
 use tokio::time::{Duration, timeout};
 
-use super::problem::WhenLooking;
+use super::answers::WhenLooking;
 use crate::{
     app::App,
     health::{Readiness, Report, Trouble},
@@ -12,17 +12,21 @@ use crate::{
 /// A database that takes longer to say where its journal ends serves nobody.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Whether the process is alive.
+/// Whether the gateway is alive.
+///
+/// Whoever answers is alive.
 #[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "alive",
     responses((status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok"), WhenLooking))]
 pub async fn alive() -> &'static str {
     "ok"
 }
 
-/// Whether the gateway can serve, and if not, why and since when.
+/// Whether the gateway can serve.
+///
+/// And if not, why and since when. A degraded gateway serves, though something is wrong.
 #[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "ready",
     responses(
-        (status = 200, description = "It can; a degraded gateway serves too", body = Report,
+        (status = 200, description = "It can", body = Report,
             example = json!({ "status": "ready", "reasons": [] })),
         (status = 503, description = "It cannot", body = Report,
             example = json!({ "status": "unready", "reasons": [

@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::{Duration, interval};
 use tracing::warn;
 
-use super::problem::WhenLooking;
+use super::answers::WhenLooking;
 use crate::app::App;
 
 /// The recorder belongs to the process: counters anywhere in it find their way without a handle.
@@ -77,7 +77,9 @@ pub async fn upkeep() {
     }
 }
 
-/// Counters since the start, and how things stand.
+/// How the gateway fares.
+///
+/// Counters since the start, and how things stand now, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics",
     responses((status = 200, description = "In the text format of Prometheus", body = String,
         content_type = "text/plain; version=0.0.4", example = "crosslink_mqtt_clients 2\n"),

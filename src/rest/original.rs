@@ -10,10 +10,7 @@ use axum::{
 
 use tracing::warn;
 
-use super::{
-    commands::origin,
-    problem::{WhenKeptOut, nothing_at},
-};
+use super::{answers::WhenKeptOut, commands::origin, problem::nothing_at};
 use crate::{
     app::App,
     desk::Wait,
@@ -29,7 +26,7 @@ const RESERVED: [&str; 4] = ["api", "graphql", "mqtt", "assets"];
 /// `/api/v1/devices/{device}/commands`, which tells more.
 #[utoipa::path(post, path = "/{action}/{device}", tag = "original", operation_id = "send_original_command",
     params(
-        ("action" = Action, Path, description = "What to do"),
+        ("action" = Action, Path, description = "What to do", example = "play"),
         ("device" = String, Path, description = "Its name", example = "esp32"),
     ),
     responses(

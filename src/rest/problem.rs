@@ -2,7 +2,7 @@
 //!
 //! The `code` is the same as in GraphQL; `title` and `type` are spelt from it.
 
-use std::{any::Any, collections::BTreeMap};
+use std::any::Any;
 
 use axum::{
     Json,
@@ -19,14 +19,11 @@ use axum::{
 };
 use serde::Serialize;
 use tracing::error;
-use utoipa::{
-    IntoResponses, ToSchema,
-    openapi::{ContentBuilder, Ref, RefOr, Response as Answer, ResponseBuilder},
-};
+use utoipa::ToSchema;
 
 use crate::error::Error;
 
-const MEDIA_TYPE: &str = "application/problem+json";
+pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What went wrong (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -39,7 +36,7 @@ pub struct Problem {
     pub title: String,
     /// As in the status line.
     #[serde(serialize_with = "as_number")]
-    #[schema(value_type = u16)]
+    #[schema(value_type = u16, minimum = 400, maximum = 599)]
     pub status: StatusCode,
     /// What is wrong with this request, for a person to read.
     pub detail: String,
@@ -47,6 +44,7 @@ pub struct Problem {
     pub code: &'static str,
     /// The path that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub instance: Option<String>,
 }
 
@@ -74,7 +72,7 @@ impl Problem {
         Problem::new(status, code, innermost(rejection))
     }
 
-    fn of(mut self, path: &str) -> Problem {
+    pub fn of(mut self, path: &str) -> Problem {
         self.instance = Some(path.to_owned());
         self
     }
@@ -187,71 +185,3 @@ pub struct Query<T>(pub T);
 #[derive(FromRequest)]
 #[from_request(via(axum::Json), rejection(Problem))]
 pub struct Body<T>(pub T);
-
-/// What may keep a question from any answer.
-pub struct WhenLooking;
-
-/// What a list may answer instead.
-pub struct WhenListing;
-
-/// What a question about one thing may answer instead.
-pub struct WhenAsking;
-
-/// What a command may answer instead.
-pub struct WhenSending;
-
-/// What may keep a command from the original routes, whose other answers are text.
-pub struct WhenKeptOut;
-
-impl IntoResponses for WhenLooking {
-    fn responses() -> BTreeMap<String, RefOr<Answer>> {
-        documented(&[421])
-    }
-}
-
-impl IntoResponses for WhenListing {
-    fn responses() -> BTreeMap<String, RefOr<Answer>> {
-        documented(&[421, 500, 503])
-    }
-}
-
-impl IntoResponses for WhenAsking {
-    fn responses() -> BTreeMap<String, RefOr<Answer>> {
-        documented(&[400, 404, 421, 500, 503])
-    }
-}
-
-impl IntoResponses for WhenSending {
-    fn responses() -> BTreeMap<String, RefOr<Answer>> {
-        documented(&[400, 403, 404, 409, 413, 415, 421, 500, 503])
-    }
-}
-
-impl IntoResponses for WhenKeptOut {
-    fn responses() -> BTreeMap<String, RefOr<Answer>> {
-        documented(&[403, 421])
-    }
-}
-
-/// What each status means, whoever answers it.
-const MEANINGS: [(u16, &str); 9] = [
-    (400, "INVALID: a parameter, a header or the body is not as described here"),
-    (403, "ORIGIN_NOT_ALLOWED: a page of another origin asks; --allow-origin lets it"),
-    (404, "NOT_FOUND: nothing has this name"),
-    (409, "IDEMPOTENCY_CONFLICT: the key belongs to another command, or one that is on its way"),
-    (413, "TOO_LARGE: the body is larger than any that makes sense here"),
-    (415, "UNSUPPORTED_MEDIA_TYPE: the body is not said to be JSON"),
-    (421, "HOST_NOT_ALLOWED: the gateway is called by an unknown name; --allow-host makes it known"),
-    (500, "INTERNAL: the log of the gateway says why"),
-    (503, "UNAVAILABLE: the gateway cannot do it now; the same request may work later"),
-];
-
-fn documented(statuses: &[u16]) -> BTreeMap<String, RefOr<Answer>> {
-    let said = MEANINGS.iter().filter(|(status, _)| statuses.contains(status));
-    said.map(|(status, meaning)| {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let answer = ResponseBuilder::new().description(*meaning).content(MEDIA_TYPE, content).build();
-        (status.to_string(), RefOr::T(answer))
-    })
-    .collect()
-}

@@ -33,7 +33,7 @@ async fn hosts(house: &House, host: Option<&str>) -> Value {
 async fn the_document_leads_to_the_gateway_that_it_comes_from() {
     let house = House::start().await;
     let doors =
-        json!({ "mqtt": house.mqtt_addr(), "mqtt-ws": house.mqtt_ws_addr(), "http": house.http_addr() });
+        json!({ "mqtt": house.mqtt_addr(), "mqtt-ws": house.mqtt_ws_addr(), "pages": house.http_addr() });
     assert_eq!(hosts(&house, None).await, doors);
 }
 
@@ -46,7 +46,7 @@ async fn a_gateway_that_listens_everywhere_is_told_by_the_name_that_it_was_asked
     })
     .await;
     let mqtt = format!("localhost:{}", house.mqtt_addr().port());
-    assert_eq!(hosts(&house, Some("localhost:80")).await, json!({ "mqtt": mqtt, "http": "localhost:80" }));
+    assert_eq!(hosts(&house, Some("localhost:80")).await, json!({ "mqtt": mqtt, "pages": "localhost:80" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,12 +32,22 @@ fn the_readme_lists_every_code_of_the_rest_document() {
         openapi["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
     {
         for (status, answer) in operation["responses"].as_object().unwrap() {
+            let place = answer["$ref"].as_str().and_then(|place| place.strip_prefix('#'));
+            let answer = place.map_or(answer, |place| openapi.pointer(place).unwrap());
             if let Some((code, _)) = answer["description"].as_str().unwrap().split_once(": ") {
                 codes.insert((code.to_owned(), status.clone()));
             }
         }
     }
     assert!(codes.len() > 5, "{codes:?}");
+    // The list of all codes, among them those that no operation answers.
+    let listed = openapi["components"]["schemas"]["Problem"]["properties"]["code"]["description"].as_str();
+    for line in listed.unwrap().lines().filter_map(|line| line.strip_prefix("* `")) {
+        let (code, rest) = line.split_once("` (").unwrap();
+        codes.insert((code.to_owned(), rest[..3].to_owned()));
+    }
+    let named = codes.iter().map(|(code, _)| code).collect::<BTreeSet<_>>();
+    assert_eq!(named.len(), codes.len(), "a code has one status: {codes:?}");
     for (code, status) in codes {
         assert!(readme.contains(&format!("| `{code}` | {status} |")), "README.md has no row for {code}");
     }

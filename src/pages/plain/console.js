@@ -1,11 +1,15 @@
 const examples = {
   "Devices": "{\n  devices {\n    name\n    presence { status since reason }\n    latest { at temperature humidity overThreshold }\n    mode\n    crossLink { peer expectedPlaying hazard }\n  }\n}",
   "Readings of a device": "{\n  device(name: \"esp32\") {\n    readings(first: 10) {\n      nodes { seq at temperature }\n      pageInfo { hasNextPage endCursor }\n    }\n  }\n}",
+  "Commands": "{\n  commands(first: 10) {\n    nodes { id at device action state delivery surface }\n  }\n}",
+  "Rejections": "{\n  rejections(first: 10) {\n    nodes { seq at topic clientId reason detail payload }\n  }\n}",
+  "Clients": "{\n  clients {\n    nodes { clientId address version since queued inFlight }\n  }\n}",
   "Play": "mutation {\n  play(device: \"esp32\") { id state delivery }\n}",
   "Resume": "mutation {\n  resume(device: \"esp32\") { id state delivery }\n}",
   "Live readings": "subscription {\n  sensors(current: true) { seq at device temperature overThreshold }\n}",
   "Live presence": "subscription {\n  presence { seq at device status reason }\n}",
   "Live cross-link": "subscription {\n  crossLink(device: \"esp32\") { seq at mode expectedPlaying hazard }\n}",
+  "Live commands": "subscription {\n  commands { seq at id device action state delivery }\n}",
   "The schema": "{\n  __schema { types { name kind description fields { name description } } }\n}",
 };
 // The newest items of a subscription that are shown.

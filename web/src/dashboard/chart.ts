@@ -9,6 +9,10 @@ const [TEMPERATURE, THRESHOLD] = [1, 2];
 /** A flat line stays flat: noise below this many degrees is not blown up. */
 const SMALLEST_SPAN = 4;
 const MARGIN = 0.08;
+/** Pixels to the reading that is pointed at. */
+const NEAR = 12;
+/** In seconds: some two pixels. */
+const SHORTEST_LINE_S = 4;
 const MINUTE = 60;
 const FONT = '12px system-ui, sans-serif';
 const HOUR_AND_MINUTE = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
@@ -35,10 +39,16 @@ export function chart(place: HTMLElement, pointed: (at: Pointed | null) => void)
     {
       width: place.clientWidth,
       height: place.clientHeight,
-      padding: [8, 6, 0, 0],
+      // Half a label of the time fits beside the plot.
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       // What happened at the same time elsewhere is shown there.
-      cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'time', scales: ['x', null] } },
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        hover: { prox: NEAR },
+        sync: { key: 'time', scales: ['x', null] },
+      },
       scales: { x: { time: true }, y: { range: (_, low, high) => span(low, high) } },
       axes: [
         {
@@ -56,8 +66,7 @@ export function chart(place: HTMLElement, pointed: (at: Pointed | null) => void)
         {
           stroke: () => colour('accent'),
           width: 2,
-          // A reading between two gaps is no line.
-          points: { show: true, size: 4, fill: () => colour('accent'), filter: (drawn, index) => alone(drawn.data[index]!) },
+          points: { show: true, size: 6, fill: () => colour('accent'), filter: drawn => alone(drawn.data) },
         },
         { stroke: () => colour('heat'), width: 1, dash: [5, 4], points: { show: false } },
       ],
@@ -72,7 +81,7 @@ export function chart(place: HTMLElement, pointed: (at: Pointed | null) => void)
 }
 
 function under({ data, cursor }: uPlot): Pointed | null {
-  const index = cursor.idx;
+  const index = cursor.idxs?.[TEMPERATURE];
   if (index === null || index === undefined || (cursor.left ?? -1) < 0) return null;
   const [at, temperature, threshold] = [data[0][index], data[TEMPERATURE]?.[index], data[THRESHOLD]?.[index]];
   if (at === undefined || typeof temperature !== 'number' || typeof threshold !== 'number') return null;
@@ -86,7 +95,17 @@ function span(low: number | null, high: number | null): [number, number] {
   return [middle - half, middle + half];
 }
 
-function alone(values: ArrayLike<number | null | undefined>): number[] {
-  const there = (index: number) => typeof values[index] === 'number';
-  return Array.from(values, (_, index) => index).filter(index => there(index) && !there(index - 1) && !there(index + 1));
+/** Readings between two gaps that are too close together to be a line: a dot for each of these. */
+function alone([times, temperatures]: uPlot.AlignedData): number[] {
+  const dots: number[] = [];
+  let start: number | null = null;
+  for (let index = 0; index <= times.length; index += 1) {
+    const there = typeof temperatures?.[index] === 'number';
+    if (there) start ??= index;
+    else if (start !== null) {
+      if (times[index - 1]! - times[start]! < SHORTEST_LINE_S) dots.push(start);
+      start = null;
+    }
+  }
+  return dots;
 }

@@ -1,13 +1,19 @@
 // A device as the page knows it, and the commands that it is sent from here.
 
-import type { Action, Hazard, LinkedFragment, MeasuredFragment, Mode, StandingFragment, Status } from '../../generated/graphql';
+import type {
+  Action,
+  Hazard,
+  LinkedFragment,
+  MeasuredFragment,
+  Mode,
+  StandingFragment,
+  Status,
+} from '../../generated/graphql';
 import { newKey, Refusal, send, type Sent } from '../lib/commands';
 import { Trend } from './trend';
 
 export type Outcome = { action: Action } & (
-  | { kind: 'sending' }
-  | { kind: 'sent'; record: Sent }
-  | { kind: 'refused'; detail: string; code: string | null }
+  { kind: 'sending' } | { kind: 'sent'; record: Sent } | { kind: 'refused'; detail: string; code: string | null }
 );
 
 /** Another click so soon is the second half of a double click, or a key held down. */
@@ -15,7 +21,13 @@ const ONE_CLICK_MS = 700;
 /** So long after no answer came, the same command is the same attempt: it may have gone out. */
 const SAME_ATTEMPT_MS = 60_000;
 
-const NEVER_HEARD: StandingFragment = { status: 'UNKNOWN', since: null, reason: null, lastMessageAt: null, clientId: null };
+const NEVER_HEARD: StandingFragment = {
+  status: 'UNKNOWN',
+  since: null,
+  reason: null,
+  lastMessageAt: null,
+  clientId: null,
+};
 
 export class Device {
   readonly name: string;

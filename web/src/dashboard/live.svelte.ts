@@ -18,7 +18,6 @@ import {
   type LinkedFragment,
   type MeasuredFragment,
   type OpeningQuery,
-  type PastQuery,
   type PresencesSubscription,
   type PresentQuery,
   type RefusedFragment,
@@ -29,21 +28,26 @@ import { ask, connect, listen } from '../lib/gateway';
 import { clock } from './clock.svelte';
 import { Device } from './device.svelte';
 import { show } from './frame';
-import { WINDOW_MS, type Point } from './trend';
+import { SHORTEST_GAP_MS, WINDOW_MS, type Point } from './trend';
 import { hazardInWords, presenceInWords } from './words';
 
 export type Connection = { state: 'connecting' | 'live' | 'catching-up' } | { state: 'lost'; since: number };
 
+/** More devices than anybody reads; REST lists them all. */
+export const CARDS = 200;
 /** Commands and rejections that are shown. */
 const ROWS = 20;
 /** Whoever is further behind starts from the present instead of catching up. */
 const TOO_FAR_BEHIND = 20_000;
-/** Pages of a thousand readings: a device that fills them speaks so fast that its chart begins later. */
-const PAGES = 5;
+/** Readings that are asked for at a time: more than there are, unless a device speaks very fast. */
+const PAGE = 1_000;
+/** Of so short a time a part will do: what is left out is no gap in a chart. */
+const GLIMPSE_MS = SHORTEST_GAP_MS;
+const GLIMPSE = 100;
 /** Devices whose past is read at a time. */
 const READERS = 3;
 const TRY_AGAIN_MS = 1_000;
-/** Finds what no stream tells: a clock that was set, the mode of a device without a peer. */
+/** Finds what no stream tells: a clock that was set, the mode of a device without a peer, how much was rejected. */
 const CHECK_EVERY_MS = 30_000;
 const SOON_MS = 300;
 const SAID_AS_ONE_MS = 300;
@@ -56,6 +60,8 @@ export class Live {
   /** Newest first. */
   commands = $state.raw<readonly ToldFragment[]>([]);
   rejections = $state.raw<readonly RefusedFragment[]>([]);
+  /** How many there were in all: of those that are alike only the first are kept. */
+  rejected = $state(0);
   /** What happened, for those who listen to the page. */
   announcement = $state('');
   opened = $state(false);
@@ -87,6 +93,7 @@ export class Live {
       connected: () => {
         this.#connected = true;
         this.#turn += 1;
+        this.#goal = Infinity;
         if (this.connection.state === 'lost') this.#tell({ state: 'catching-up' });
         void this.#attempt(() => (this.#begun ? this.#check() : this.#begin()));
       },
@@ -136,6 +143,7 @@ export class Live {
     this.devices = arranged(this.#known);
     this.commands = this.#commands = data.commands.nodes;
     this.rejections = this.#rejections = data.rejections.nodes;
+    this.rejected = sum(data.rejectionCounts);
     this.opened = this.#begun = true;
     this.#listen();
     this.#tell({ state: 'live' });
@@ -157,7 +165,8 @@ export class Live {
     clock.told(date);
     const head = newest(data.devices.map(({ latest }) => latest));
     if (head - this.#after.readings > TOO_FAR_BEHIND || !this.#goesOn(data.devices)) return this.#begin();
-    this.#goal = Math.max(this.#goal, head);
+    this.#goal = head;
+    this.rejected = sum(data.rejectionCounts);
     for (const { name, mode, latest } of data.devices) {
       const device = this.#device(name);
       if (!device.link) device.mode = mode;
@@ -242,7 +251,7 @@ export class Live {
 
   #linked(link: LinkedFragment): void {
     const device = this.#device(link.device);
-    if (device.hazard !== link.hazard) this.#announce(hazardInWords(link));
+    if (device.hazard !== link.hazard && link.hazard === 'NONE') this.#announce(hazardInWords(link));
     device.hazard = link.hazard;
     show(`link of ${device.name}`, () => {
       device.link = link;
@@ -268,6 +277,7 @@ export class Live {
     clock.heard(Date.parse(rejection.at));
     this.#rejections = [rejection, ...this.#rejections].slice(0, ROWS);
     show('rejections', () => (this.rejections = this.#rejections));
+    this.#checkSoon();
   }
 
   /** A device that is heard for the first time appears by itself. */
@@ -285,7 +295,7 @@ export class Live {
   /** Reads what the charts show of the time up to this place, the pair first. */
   async #remember(until: number): Promise<void> {
     const known = this.#known;
-    const waiting = this.devices.filter(({ latest }) => latest !== null);
+    const waiting = this.devices.slice(0, CARDS).filter(({ latest }) => latest !== null);
     const reader = async () => {
       for (let device = waiting.shift(); device; device = waiting.shift()) {
         while (known === this.#known) {
@@ -302,18 +312,9 @@ export class Live {
   }
 
   async #read(device: Device, until: number): Promise<void> {
-    const from = new Date(clock.read() - WINDOW_MS).toISOString();
-    const points: Point[] = [];
-    let after: string | null = null;
-    for (let page = 0; page < PAGES; page += 1) {
-      const past: PastQuery = (await ask(PastDocument, { device: device.name, from, after })).data;
-      if (!past.device) break;
-      const { nodes, pageInfo } = past.device.readings;
-      points.push(...nodes.filter(({ seq }) => seq <= until).map(pointOf));
-      after = pageInfo.endCursor;
-      if (!pageInfo.hasNextPage) break;
-    }
-    device.trend.remember(points.reverse());
+    const to = Math.ceil(clock.read()) + SOON_MS;
+    const points = await past(device.name, to - WINDOW_MS, to);
+    device.trend.remember(points.filter(({ seq }) => seq <= until));
     device.revision += 1;
   }
 
@@ -350,14 +351,28 @@ function knownAs({ name, mode, presence, latest, crossLink }: OpeningQuery['devi
   return device;
 }
 
+/** The readings of a span. Where there are too many for a page it is halved, until a part of them will do. */
+async function past(device: string, from: number, to: number): Promise<Point[]> {
+  const glimpse = to - from <= GLIMPSE_MS;
+  const [start, end] = [new Date(from).toISOString(), new Date(to).toISOString()];
+  const first = glimpse ? GLIMPSE : PAGE;
+  const { data } = await ask(PastDocument, { device, from: start, to: end, first });
+  const readings = data.device?.readings;
+  if (!readings) return [];
+  if (glimpse || !readings.pageInfo.hasNextPage) return readings.nodes.map(pointOf);
+  const middle = Math.floor((from + to) / 2);
+  return [...(await past(device, from, middle)), ...(await past(device, middle, to))];
+}
+
 function arranged(known: ReadonlyMap<string, Device>): Device[] {
   const byName = [...known.values()].sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
   return [...byName.filter(({ link }) => link), ...byName.filter(({ link }) => !link)];
 }
 
 const newest = (items: readonly ({ seq: number } | null)[]) => Math.max(0, ...items.map(item => item?.seq ?? 0));
+const sum = (items: readonly { count: number }[]) => items.reduce((all, { count }) => all + count, 0);
 const pause = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
 
-function pointOf({ seq, at, temperature, threshold }: Pick<MeasuredFragment, 'seq' | 'at' | 'temperature' | 'threshold'>): Point {
+function pointOf({ seq, at, temperature, threshold }: Omit<Point, 'at'> & { at: string }): Point {
   return { seq, at: Date.parse(at), temperature, threshold };
 }

@@ -11,7 +11,7 @@ export const WINDOW_MS = 15 * 60_000;
 /** A chart gives a second less than a pixel or two: of more readings than this only the outline is seen. */
 const POINTS_A_SECOND = 8;
 /** Missing readings are a gap in the line, and these are missing: silence of three periods, but at least this. */
-const SHORTEST_GAP_MS = 8_000;
+export const SHORTEST_GAP_MS = 8_000;
 const SILENT_PERIODS = 3;
 /** Intervals whose median is the period. */
 const INTERVALS = 31;
@@ -96,7 +96,8 @@ export class Trend {
     const end = indexAt(this.#points, second + 1_000);
     if (end - start <= POINTS_A_SECOND) return start;
     const all = this.#points.slice(start, end);
-    const by = (better: (a: Point, b: Point) => boolean) => all.reduce((best, point) => (better(point, best) ? point : best));
+    const by = (better: (a: Point, b: Point) => boolean) =>
+      all.reduce((best, point) => (better(point, best) ? point : best));
     const seen = new Set([
       all[0]!,
       by((a, b) => a.temperature < b.temperature),

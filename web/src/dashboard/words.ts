@@ -22,14 +22,14 @@ export const STATUS: Record<Status, string> = {
   UNKNOWN: 'Unknown',
 };
 
-export const REASON: Record<PresenceReason, string> = {
+const REASON: Record<PresenceReason, string> = {
   ANNOUNCED: 'it said it is online',
   READING: 'it sent a reading',
-  TAKEOVER: 'it connected again before its old connection ended',
-  HANDOVER: 'another connection speaks for it now',
+  TAKEOVER: 'it took over from its old connection',
+  HANDOVER: 'another connection speaks for it',
   SILENCE: 'it has gone silent',
-  RESTART: 'the gateway started anew and it has not spoken yet',
-  WILL: 'its connection broke, and its will was published',
+  RESTART: 'not heard since the gateway started',
+  WILL: 'connection lost: its will was published',
   KEEPALIVE: 'nothing came within its keepalive',
   CLOSED: 'its connection was closed',
   SOCKET_ERROR: 'its connection broke',
@@ -40,7 +40,7 @@ export const MODE: Record<Mode, string> = {
   AUTO: 'Follows its peer',
   FORCED_ON: 'Forced on by command',
   FORCED_OFF: 'Forced off by command',
-  UNKNOWN: 'Not known: it reconnected and may have lost its override',
+  UNKNOWN: 'Unknown: it reconnected, and may have lost its override',
 };
 
 export const ACTION: Record<Action, string> = { PLAY: 'Play', STOP: 'Stop', RESUME: 'Resume' };
@@ -68,11 +68,13 @@ export const REJECTION: Record<RejectionReason, string> = {
 };
 
 export function presenceInWords({ status, reason }: Pick<StandingFragment, 'status' | 'reason'>): string {
-  return `${STATUS[status].toLowerCase()}: ${reasonInWords(reason)}`;
+  return `${STATUS[status].toLowerCase()}: ${reasonInWords({ status, reason })}`;
 }
 
-export function reasonInWords(reason: PresenceReason | null): string {
-  return reason ? REASON[reason] : 'it has not spoken yet';
+export function reasonInWords({ status, reason }: Pick<StandingFragment, 'status' | 'reason'>): string {
+  if (reason === null) return 'it has not spoken yet';
+  if (reason === 'SILENCE' && status === 'OFFLINE') return 'it was silent for too long';
+  return REASON[reason];
 }
 
 export function hazardInWords({ device, peer, hazard }: Pick<LinkedFragment, 'device' | 'peer' | 'hazard'>): string {
@@ -92,7 +94,7 @@ export function commandInWords(state: CommandState, delivery: Delivery | null): 
   if (state === 'ACCEPTED') return { words: 'Accepted, not sent yet', success: 'open' };
   if (delivery === 'ACKNOWLEDGED') return { words: 'Sent, and acknowledged', success: 'good' };
   if (delivery === 'NO_SUBSCRIBER') return { words: 'Sent, but nobody was listening', success: 'doubtful' };
-  return { words: 'Sent, not acknowledged yet', success: 'open' };
+  return { words: 'Sent, not acknowledged', success: 'open' };
 }
 
 export function number(value: number | undefined): string {

@@ -35,7 +35,7 @@ export async function send(device: string, action: Action, key: string): Promise
     throw new Refusal('the gateway does not answer', null);
   }
   const answer = await response.json().catch(() => null);
-  if (response.ok && answer) return { id: answer.id, seq: answer.seq, state: answer.state, delivery: answer.delivery ?? null };
+  if (response.ok && answer) return { ...answer, delivery: answer.delivery ?? null };
   const { detail, title, code } = answer ?? {};
   throw new Refusal(detail ?? title ?? `the gateway answered ${response.status}`, code ?? String(response.status));
 }
