@@ -46,6 +46,16 @@ describe('Crosslink', () => {
       const { items } = await gateway.ask(`/api/v1/devices/${device}/readings?limit=1000`);
       return { points: items.length, lastSeq: items[0].seq };
     };
+    const drawsAll = async page => {
+      for (const device of [BENCH, 'esp32', 'raspberry']) {
+        await page.locator(chart(device)).waitFor();
+        await until(
+          `the chart of ${device} holds what REST tells`,
+          async () => ({ kept: await kept(device), drawn: await drawn(page, device) }),
+          ({ kept, drawn }) => kept.points === drawn.points && kept.lastSeq === drawn.lastSeq,
+        );
+      }
+    };
     /** Clicks until it is taken: a click right after another one counts as its second half. */
     const order = async (page, action, device) => {
       const button = page.getByRole('button', { name: `${action}: ${device}` });
@@ -117,14 +127,22 @@ describe('Crosslink', () => {
 
     fact('draws every reading that the journal has', async (page, sight) => {
       sight.pardoned = /^$/;
-      for (const device of [BENCH, 'esp32', 'raspberry']) {
-        await until(
-          `the chart of ${device} holds what REST tells`,
-          async () => ({ kept: await kept(device), drawn: await drawn(page, device) }),
-          ({ kept, drawn }) => kept.points === drawn.points && kept.lastSeq === drawn.lastSeq,
-        );
-      }
+      await drawsAll(page);
       assert.equal((await drawn(page, BENCH)).points, 5);
+    });
+
+    fact('draws what was measured just before it asked', async () => {
+      const other = await Sight.open(browser, gateway.origin, { width: WIDE, scheme: 'light' });
+      const asks = async route => {
+        // The gateway tells the time in whole seconds, by which this reading will be of the future.
+        await until('a second is half over', () => Date.now() % 1_000, part => part > 500 && part < 700);
+        await say(BENCH, 19.5);
+        await route.continue();
+      };
+      await other.page.route('**/graphql', asks, { times: 1 });
+      await other.page.goto(gateway.origin);
+      await drawsAll(other.page);
+      await other.close();
     });
 
     fact('goes on', async page => {
@@ -136,12 +154,18 @@ describe('Crosslink', () => {
   page('REST', { path: '/api/docs', title: 'REST · Crosslink', shown: '#docs h1' }, fact => {
     fact('shows the operations', async page => {
       const { tags, paths } = await gateway.ask('/api/openapi.json');
-      for (const { name } of tags) await page.getByRole('link', { name, exact: true }).waitFor();
-      await page.getByRole('heading', { name: paths['/api/v1/devices'].get.summary }).waitFor();
-      await page.getByRole('link', { name: 'get /api/v1/devices/{device}', exact: true }).waitFor();
+      const operations = Object.values(paths).flatMap(Object.values);
+      for (const { name } of tags) {
+        await page.getByRole('link', { name, exact: true }).click();
+        for (const { summary } of operations.filter(({ tags }) => tags?.includes(name))) {
+          await page.getByRole('link', { name: `${summary} HTTP Method` }).click();
+          await page.getByRole('heading', { name: summary, exact: true }).waitFor();
+        }
+      }
     });
 
     fact('asks the gateway itself', async page => {
+      await page.getByRole('link', { name: 'devices', exact: true }).click();
       await page.getByRole('button', { name: '(get /api/v1/devices)' }).click();
       await page.getByRole('button', { name: /^Send/ }).first().click();
       const client = page.getByRole('dialog');
