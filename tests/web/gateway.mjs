@@ -64,7 +64,7 @@ export class Gateway {
       };
       for (const input of [child.stdout, child.stderr]) createInterface({ input }).on('line', read);
       child.once('error', reject);
-      child.once('exit', () => reject(new Error('the gateway ended before it listened')));
+      child.once('exit', () => reject(new Error(`the gateway ended before it listened: ${this.#log.path}`)));
     });
     await within(listening, 'the gateway listens');
   }

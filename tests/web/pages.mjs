@@ -17,10 +17,10 @@ import { until } from './wait.mjs';
 const [WIDE, NARROW] = [1920, 390];
 /** A device that is not of the pair, so that nobody else speaks for it. */
 const BENCH = 'bench';
-const PLAIN = '../../src/pages/plain';
 
-const target = process.env.CARGO_TARGET_DIR ?? '../../target';
-const program = resolve(import.meta.dirname, process.argv[2] ?? `${target}/debug/crosslink`);
+const ROOT = resolve(import.meta.dirname, '../..');
+const built = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug/crosslink');
+const program = process.argv[2] ? resolve(process.env.INIT_CWD ?? '', process.argv[2]) : built;
 const folder = await mkdtemp(join(tmpdir(), 'crosslink-pages-'));
 const gateway = new Gateway(program, folder);
 await gateway.start();
@@ -320,7 +320,7 @@ function say(device, ...temperatures) {
 
 /** Puts another page into the answer, under the policy that all plain pages have. */
 async function layOver(page, path, html) {
-  const body = await readFile(resolve(import.meta.dirname, PLAIN, html), 'utf8');
+  const body = await readFile(join(ROOT, 'src/pages/plain', html), 'utf8');
   const { headers } = await fetch(gateway.origin);
   const policy = headers.get('content-security-policy');
   // The browser does not know where this page comes from.
