@@ -143,8 +143,6 @@ mod tests {
 
     const FORMS: [Form; 2] = [Form::Full, Form::Plain];
     const PAGES: [&str; 4] = ["/", "/api/docs", "/mqtt/docs", "/graphql"];
-    /// What the pages link to and somebody else serves.
-    const ELSEWHERE: [&str; 4] = ["/api/openapi.json", "/mqtt/asyncapi.json", "/readyz", "/metrics"];
 
     struct Seen {
         status: StatusCode,
@@ -169,7 +167,7 @@ mod tests {
         }
     }
 
-    /// What a page or a file at `path` names: links, what is under `/assets`, and scripts beside it.
+    /// The files that a page or a file at `path` names: what is under `/assets`, scripts beside it, and the icon.
     fn named(path: &str, content: &str) -> BTreeSet<String> {
         let part = |sign: &char| sign.is_ascii_alphanumeric() || "/._-".contains(*sign);
         let after = |start: &str| {
@@ -177,10 +175,10 @@ mod tests {
             starts.map(|rest| rest.chars().take_while(part).collect::<String>()).collect::<Vec<_>>()
         };
         let (folder, _) = path.rsplit_once('/').unwrap();
-        let links = after("href=\"/").into_iter().map(|link| format!("/{link}"));
         let assets = after("assets/").into_iter().map(|name| format!("/assets/{name}"));
         let scripts = after("./").into_iter().filter(|name| name.ends_with(".js"));
-        links.chain(assets).chain(scripts.map(|name| format!("{folder}/{name}"))).collect()
+        let icons = after("href=\"/favicon").into_iter().map(|ending| format!("/favicon{ending}"));
+        assets.chain(scripts.map(|name| format!("{folder}/{name}"))).chain(icons).collect()
     }
 
     #[tokio::test]
@@ -196,7 +194,7 @@ mod tests {
                     continue;
                 }
                 for found in named(&path, &seen.content) {
-                    if !ELSEWHERE.contains(&found.as_str()) && known.insert(found.clone()) {
+                    if known.insert(found.clone()) {
                         open.push(found);
                     }
                 }

@@ -1,6 +1,6 @@
 //! The pages, as a browser gets them.
 
-use std::io::Read;
+use std::{collections::BTreeSet, io::Read};
 
 use axum::Router;
 use crosslink::pages::{self, Form};
@@ -135,6 +135,33 @@ async fn the_plain_pages_are_always_there() {
         assert!(page.contains(&format!("src=\"{script}\"")) && page.contains("plain page"), "{path}: {page}");
         let script = http.get(format!("http://{address}{script}")).send().await.unwrap();
         assert_eq!(said(&script, header::CONTENT_TYPE), "text/javascript; charset=utf-8");
+    }
+}
+
+/// The paths that stand behind `start` in a page or a script, as far as they are written there.
+fn paths(content: &str, start: &str) -> BTreeSet<String> {
+    let paths = content.split(start).skip(1).filter_map(|rest| rest.split(['"', '$', '{', '`']).next());
+    paths.map(|path| format!("/{path}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_link_of_the_pages_leads_somewhere() {
+    let house = House::start().await;
+    let mut links = BTreeSet::new();
+    for (path, _) in PAGES {
+        let page = look(&house, Method::GET, path, "identity").await.text().await.unwrap();
+        links.extend(paths(&page, "href=\"/"));
+        for script in paths(&page, "src=\"/") {
+            let script = look(&house, Method::GET, &script, "identity").await;
+            assert_eq!(script.status(), StatusCode::OK, "{path}");
+            links.extend(paths(&script.text().await.unwrap(), "href=\"/"));
+        }
+    }
+    for link in ["/api/docs", "/mqtt/docs", "/graphql", "/favicon.svg"] {
+        assert!(links.contains(link), "{links:?}");
+    }
+    for link in links {
+        assert_eq!(look(&house, Method::GET, &link, "br").await.status(), StatusCode::OK, "{link}");
     }
 }
 
