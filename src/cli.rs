@@ -94,9 +94,14 @@ async fn serve(config: Config) -> Result<(), Error> {
             "--open: there are no passwords yet, whoever reaches the ports can watch and steer every device"
         );
     }
-    let gateway = Gateway::start(config).await?;
+    // Whoever reads in the log that it listens may ask it to stop.
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let gateway = tokio::select! {
+        gateway = Gateway::start(config) => gateway?,
+        () = &mut stop => quit(),
+    };
     tokio::select! {
-        signal = stop_signal() => signal.map_err(Error::internal)?,
+        () = stop => {}
         () = gateway.broken() => {
             gateway.stop().await;
             return Err(Error::internal(anyhow::anyhow!("the journal's writer ended; see the log")));
@@ -105,7 +110,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     info!("stopping; a second signal quits at once");
     tokio::select! {
         () = gateway.stop() => info!("stopped"),
-        _ = stop_signal() => quit(),
+        () = stop_signal()? => quit(),
     }
     Ok(())
 }
@@ -115,12 +120,12 @@ async fn simulate(args: SimulateArgs) -> Result<(), Error> {
     let mut devices = std::pin::pin!(args.run(stop.clone()));
     tokio::select! {
         ended = &mut devices => return ended,
-        signal = stop_signal() => signal.map_err(Error::internal)?,
+        () = stop_signal()? => {}
     }
     stop.cancel();
     tokio::select! {
         ended = devices => ended,
-        _ = stop_signal() => quit(),
+        () = stop_signal()? => quit(),
     }
 }
 
@@ -142,13 +147,16 @@ fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-async fn stop_signal() -> io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+/// Ends with the first signal to stop from now on.
+fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
+    let listen = |kind| signal(kind).map_err(Error::internal);
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 #[allow(clippy::disallowed_methods, reason = "at once: nothing is waited for")]

@@ -44,6 +44,8 @@ const PAGE = 1_000;
 /** Of so short a time a part will do: what is left out is no gap in a chart. */
 const GLIMPSE_MS = SHORTEST_GAP_MS;
 const GLIMPSE = 100;
+/** This page's clock may be so far behind the gateway's, which is told in whole seconds. */
+const BEHIND_MS = 5_000;
 /** Devices whose past is read at a time. */
 const READERS = 3;
 const TRY_AGAIN_MS = 1_000;
@@ -312,9 +314,9 @@ export class Live {
   }
 
   async #read(device: Device, until: number): Promise<void> {
-    const to = Math.ceil(clock.read()) + SOON_MS;
-    const points = await past(device.name, to - WINDOW_MS, to);
-    device.trend.remember(points.filter(({ seq }) => seq <= until), clock.read());
+    const now = Math.ceil(clock.read());
+    const points = await past(device.name, now - WINDOW_MS, now + BEHIND_MS);
+    device.trend.remember(points.filter(({ seq }) => seq <= until), now);
     device.revision += 1;
   }
 
