@@ -28,7 +28,7 @@ import { ask, connect, listen } from '../lib/gateway';
 import { clock } from './clock.svelte';
 import { Device } from './device.svelte';
 import { show } from './frame';
-import { SHORTEST_GAP_MS, WINDOW_MS, type Point } from './trend';
+import { BEHIND_MS, SHORTEST_GAP_MS, WINDOW_MS, type Point } from './trend';
 import { hazardInWords, presenceInWords } from './words';
 
 export type Connection = { state: 'connecting' | 'live' | 'catching-up' } | { state: 'lost'; since: number };
@@ -44,8 +44,6 @@ const PAGE = 1_000;
 /** Of so short a time a part will do: what is left out is no gap in a chart. */
 const GLIMPSE_MS = SHORTEST_GAP_MS;
 const GLIMPSE = 100;
-/** This page's clock may be so far behind the gateway's, which is told in whole seconds. */
-const BEHIND_MS = 5_000;
 /** Devices whose past is read at a time. */
 const READERS = 3;
 const TRY_AGAIN_MS = 1_000;

@@ -15,8 +15,11 @@ export const SHORTEST_GAP_MS = 8_000;
 const SILENT_PERIODS = 3;
 /** Intervals whose median is the period. */
 const INTERVALS = 31;
-/** A reading later than now by more than the page may be wrong about it was dated by a clock that has been set back. */
-const AHEAD_MS = 5_000;
+/**
+ * The page's clock may be so far behind the gateway's, which is told in whole seconds. A reading later than that was dated
+ * by a clock that has been set back since.
+ */
+export const BEHIND_MS = 5_000;
 /** What has left the window is let go so many points at a time. */
 const DROPPED_AT_ONCE = 64;
 
@@ -111,7 +114,7 @@ export class Trend {
   }
 
   #forget(now: number): void {
-    this.#points.splice(indexAt(this.#points, now + AHEAD_MS));
+    this.#points.splice(indexAt(this.#points, now + BEHIND_MS));
     const old = indexAt(this.#points, now - WINDOW_MS);
     if (old >= DROPPED_AT_ONCE) this.#points.splice(0, old);
   }
