@@ -82,8 +82,8 @@ fn bundle(out: &Path) -> Result<Option<PathBuf>, String> {
             }
             Err(why) => {
                 println!(
-                    "cargo::warning=the pages are the plain ones, because web/ cannot be built: {why}. It takes Node {}.{} \
-                     or newer with npm; CROSSLINK_WEB=require insists on it",
+                    "cargo::warning=the pages are the plain ones, because web/ could not be built: {why}. With Node {}.{} \
+                     or newer, npm and its registry, CROSSLINK_WEB=require makes the full ones; CROSSLINK_WEB=skip is content",
                     NODE.0, NODE.1
                 );
                 Ok(None)
@@ -127,7 +127,8 @@ fn node() -> Result<(), String> {
     let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) >= NODE => Ok(()),
-        _ => Err(format!("Node {version} is too old")),
+        (Some(_), Some(_)) => Err(format!("Node {version} is too old")),
+        _ => Err(format!("`node --version` says {version:?}")),
     }
 }
 
@@ -207,7 +208,9 @@ fn name_within(folder: &Path, path: &Path) -> Option<String> {
 
 /// Scalar, compressed. It takes two seconds, and is kept until there is another version of it.
 fn scalar(out: &Path) -> Result<PathBuf, String> {
-    let script = scalar_api_reference::get_asset("scalar.js").expect("the crate is there to carry it");
+    // The crate reads its own source folder.
+    let script =
+        scalar_api_reference::get_asset("scalar.js").ok_or("cannot read Scalar in its crate's source")?;
     let path = out.join(format!("scalar-{:016x}.js.br", hash(&script)));
     if !path.exists() {
         // Quality 11 would save a sixth, and take a minute.

@@ -12,8 +12,8 @@ pub const SCALAR: &str = "assets/scalar.js";
 pub fn assets() -> [(String, Asset); 4] {
     let page = |title, document| {
         let html = Scalar::new(json!(document)).title(title).custom_html(include_str!("docs/page.html"));
-        // Scalar writes its styles into the page, and styles into attributes.
-        let policy = policy("script-src 'self'; style-src 'self' 'unsafe-inline'");
+        // Scalar writes its styles into the page, styles into attributes, and pictures into both.
+        let policy = policy("script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:");
         Asset::text("page.html", html.to_html(), policy)
     };
     [

@@ -45,11 +45,14 @@ impl Form {
             Form::Full => None,
             Form::Plain => Some(
                 "the dashboard and the page for GraphQL are the plain ones: this gateway was built without web/. For the full ones \
-                 build it with Node and CROSSLINK_WEB=require",
+                 build it with Node, npm and CROSSLINK_WEB=require",
             ),
         }
     }
 }
+
+/// The built files that keep their names when their content changes: Scalar, and the licences of what npm has bundled.
+const UNHASHED: [&str; 2] = [docs::SCALAR, "assets/licenses.txt"];
 
 const FAVICON: &str = include_str!("favicon.svg");
 
@@ -79,7 +82,7 @@ pub fn router(form: Form) -> Router {
     }
     assets.extend(docs::assets());
     for file in built::FILES.iter().filter(|file| file.name.starts_with("assets/")) {
-        let cache = if file.name == docs::SCALAR { Cache::Ask } else { Cache::Keep };
+        let cache = if UNHASHED.contains(&file.name) { Cache::Ask } else { Cache::Keep };
         assets.push((format!("/{}", file.name), Asset::compressed(file, cache, tight())));
     }
     assets.into_iter().fold(Router::new(), |router, (path, asset)| {
@@ -90,9 +93,11 @@ pub fn router(form: Form) -> Router {
 
 /// Lets a page answer who looks at GraphQL with a browser.
 pub fn over(graphql: Router, form: Form) -> Router {
-    // Monaco writes styles into the page and its attributes, has a font for its icons, and checks operations in workers.
-    let policy =
-        policy("script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'");
+    // Monaco writes styles into the page and its attributes, has a font for its icons and pictures in its styles, and
+    // checks operations in workers.
+    let policy = policy(
+        "script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; img-src 'self' data:",
+    );
     let page = page(form, "graphiql.html", include_str!("plain/console.html"), policy);
     graphql.route_layer(from_fn_with_state(Arc::new(page), shown))
 }
@@ -116,15 +121,14 @@ fn page(form: Form, name: &str, plain: &'static str, policy: HeaderValue) -> Ass
 
 /// For what needs no leave to do anything special.
 fn tight() -> HeaderValue {
-    policy("script-src 'self'; style-src 'self'")
+    policy("script-src 'self'; style-src 'self'; img-src 'self'")
 }
 
 /// A page loads from the gateway alone, and nobody may frame it. Browsers that can read the scripts of the pages
 /// count a WebSocket to the gateway as its own.
 fn policy(loads: &str) -> HeaderValue {
     let policy = format!(
-        "default-src 'none'; {loads}; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
+        "default-src 'none'; {loads}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     HeaderValue::try_from(policy).expect("directives are header text")
 }
@@ -229,10 +233,12 @@ mod tests {
                     for source in allowed.split(' ') {
                         assert!(sources.contains(&source), "{path}: {directive}");
                         assert!(source != "'unsafe-inline'" || name == "style-src", "{path}: {directive}");
+                        assert!(source != "data:" || name == "img-src", "{path}: {directive}");
                     }
                 }
             }
-            assert!(!look(form, "/").await.policy.contains("unsafe"), "the dashboard is as tight as can be");
+            let dashboard = look(form, "/").await.policy;
+            assert!(!dashboard.contains("unsafe") && !dashboard.contains("data:"), "{dashboard}");
         }
         assert!(!look(Form::Plain, "/graphql").await.policy.contains("unsafe"));
     }
@@ -269,7 +275,7 @@ mod tests {
     async fn only_files_named_by_their_content_are_kept_unasked() {
         for file in built::FILES.iter().filter(|file| file.name.starts_with("assets/")) {
             let kept = look(Form::BEST, &format!("/{}", file.name)).await.cache.contains("immutable");
-            assert_eq!(kept, file.name != docs::SCALAR, "{}", file.name);
+            assert_eq!(kept, !UNHASHED.contains(&file.name), "{}", file.name);
         }
         for path in PAGES.into_iter().chain(["/assets/docs.js", "/assets/plain/app.js"]) {
             assert_eq!(look(Form::BEST, path).await.cache, "no-cache", "{path}");

@@ -23,6 +23,8 @@ const TREND_READINGS = 120;
 /** Whoever was away for longer starts from the present instead of catching up. */
 const TOO_FAR_BEHIND = 5_000;
 const SAID_AS_ONE_MS = 200;
+/** In characters: a card has room for `mmHg`, and not for a sentence. */
+const LONGEST_UNIT = 6;
 
 const STATUS = { ONLINE: 'Online', STALE: 'Stale', OFFLINE: 'Offline', UNKNOWN: 'Unknown' };
 const REASON = {
@@ -356,12 +358,13 @@ function hazard({ device: name, peer, hazard: kind }) {
 
 function number(value) {
   if (!Number.isFinite(value)) return '–';
-  return Math.abs(value) < 100_000 ? value.toFixed(1) : value.toExponential(1);
+  return Math.abs(value) < 100_000 ? value.toFixed(1).replace(/^-0\.0$/, '0.0') : value.toExponential(1).replace('e+', 'e');
 }
 
 function unit(reading) {
   const said = reading?.unit ?? 'C';
-  return /^[CFK]$/.test(said) ? `${said === 'K' ? '' : '°'}${said}` : said;
+  if (/^[CF]$/.test(said)) return `°${said}`;
+  return said.length > LONGEST_UNIT ? `${said.slice(0, LONGEST_UNIT)}…` : said;
 }
 
 /** A time of this day by the clock; an earlier one with its date. */

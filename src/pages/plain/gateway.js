@@ -3,8 +3,9 @@
 // Streams speak graphql-transport-ws. They reconnect for ever, and go on after the last seq they saw, so
 // that nothing is missed while the network was away.
 
+/** A gateway that restarts is back within seconds, and few pages look at it. */
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15_000;
+const LONGEST_WAIT_MS = 2_500;
 /** A socket that says nothing for two beats is dead, even if it looks open. */
 const BEAT_MS = 8_000;
 const ANSWER_WITHIN_MS = 8_000;

@@ -7,14 +7,17 @@ const MARGIN = 8;
 const GAP_MS = 15_000;
 /** A flat line stays flat: noise below this many degrees is not blown up. */
 const SMALLEST_SPAN = 2;
+/** Degrees beyond which nothing is drawn: differences between larger numbers are none. */
+const LIMIT = 1e9;
 
 /** Draws readings, oldest first, over the time from `from` to `to`. */
 export function sparkline(svg, readings, from, to) {
-  const heights = readings.flatMap(({ temperature, threshold }) => [temperature, threshold]);
+  const inside = (value) => Math.min(Math.max(value, -LIMIT), LIMIT);
+  const heights = readings.flatMap(({ temperature, threshold }) => [inside(temperature), inside(threshold)]);
   const middle = (Math.min(...heights) + Math.max(...heights)) / 2;
   const span = Math.max(Math.max(...heights) - Math.min(...heights), SMALLEST_SPAN);
   const x = (time) => ((time - from) / (to - from)) * WIDTH;
-  const y = (value) => HEIGHT / 2 - ((value - middle) / span) * (HEIGHT - 2 * MARGIN);
+  const y = (value) => HEIGHT / 2 - ((inside(value) - middle) / span) * (HEIGHT - 2 * MARGIN);
   svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
   line(svg, 'threshold', path(readings, (reading) => y(reading.threshold)));
   line(svg, 'temperature', path(readings, (reading) => y(reading.temperature)));

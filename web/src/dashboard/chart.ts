@@ -8,12 +8,16 @@ export type Pointed = { at: number; temperature: number; threshold: number };
 const [TEMPERATURE, THRESHOLD] = [1, 2];
 /** A flat line stays flat: noise below this many degrees is not blown up. */
 const SMALLEST_SPAN = 4;
+/** Degrees beyond which nothing is drawn: of differences between larger numbers there are no ticks. */
+const LIMIT = 1e9;
 const MARGIN = 0.08;
 /** Pixels to the reading that is pointed at. */
 const NEAR = 12;
 /** In seconds: some two pixels. */
 const SHORTEST_LINE_S = 4;
 const MINUTE = 60;
+/** Pixels for the temperatures, and for each character where they need more. */
+const [SIZE, DIGIT] = [38, 8];
 const FONT = '12px system-ui, sans-serif';
 const HOUR_AND_MINUTE = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 
@@ -59,7 +63,7 @@ export function chart(place: HTMLElement, pointed: (at: Pointed | null) => void)
           incrs: [MINUTE, 2 * MINUTE, 3 * MINUTE, 5 * MINUTE],
           values: (_, times) => times.map(time => HOUR_AND_MINUTE.format(time * 1_000)),
         },
-        { ...axis, size: 38, gap: 4, space: 30, values: (_, values) => values.map(value => `${value}°`) },
+        { ...axis, size: (_, labels) => Math.max(SIZE, ...(labels ?? []).map(label => label.length * DIGIT)), gap: 4, space: 30, values: (_, values) => values.map(degrees) },
       ],
       series: [
         {},
@@ -90,10 +94,15 @@ function under({ data, cursor }: uPlot): Pointed | null {
 
 function span(low: number | null, high: number | null): [number, number] {
   if (low === null || high === null) return [20, 40];
-  const middle = (low + high) / 2;
-  const half = Math.max(high - low, SMALLEST_SPAN) * (0.5 + MARGIN);
+  const [bottom, top] = [inside(low), inside(high)];
+  const middle = (bottom + top) / 2;
+  const half = Math.max(top - bottom, SMALLEST_SPAN) * (0.5 + MARGIN);
   return [middle - half, middle + half];
 }
+
+const inside = (value: number) => Math.min(Math.max(value, -LIMIT), LIMIT);
+
+const degrees = (value: number) => (Math.abs(value) < 10_000 ? `${value}°` : `${value.toExponential()}°`.replace('e+', 'e'));
 
 /** Readings between two gaps that are too close together to be a line: a dot for each of these. */
 function alone([times, temperatures]: uPlot.AlignedData): number[] {

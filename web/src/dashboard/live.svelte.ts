@@ -28,7 +28,7 @@ import { ask, connect, listen } from '../lib/gateway';
 import { clock } from './clock.svelte';
 import { Device } from './device.svelte';
 import { show } from './frame';
-import { SHORTEST_GAP_MS, WINDOW_MS, type Point } from './trend';
+import { BEHIND_MS, SHORTEST_GAP_MS, WINDOW_MS, type Point } from './trend';
 import { hazardInWords, presenceInWords } from './words';
 
 export type Connection = { state: 'connecting' | 'live' | 'catching-up' } | { state: 'lost'; since: number };
@@ -44,8 +44,6 @@ const PAGE = 1_000;
 /** Of so short a time a part will do: what is left out is no gap in a chart. */
 const GLIMPSE_MS = SHORTEST_GAP_MS;
 const GLIMPSE = 100;
-/** This page's clock may be so far behind the gateway's, which is told in whole seconds. */
-const BEHIND_MS = 5_000;
 /** Devices whose past is read at a time. */
 const READERS = 3;
 const TRY_AGAIN_MS = 1_000;
@@ -228,13 +226,13 @@ export class Live {
     if (reading.seq <= this.#after.readings) return;
     this.#after.readings = reading.seq;
     const device = this.#device(reading.device);
-    device.trend.add(pointOf(reading));
-    show(`trend of ${device.name}`, () => (device.revision += 1));
     // A replayed message is history.
     if (reading.replayOf === null) {
       clock.heard(Date.parse(reading.at));
       this.#shows(device, reading);
     }
+    device.trend.add(pointOf(reading), clock.read());
+    show(`trend of ${device.name}`, () => (device.revision += 1));
     if (this.connection.state === 'catching-up' && reading.seq >= this.#goal) this.#tell({ state: 'live' });
   }
 
@@ -316,7 +314,7 @@ export class Live {
   async #read(device: Device, until: number): Promise<void> {
     const now = Math.ceil(clock.read());
     const points = await past(device.name, now - WINDOW_MS, now + BEHIND_MS);
-    device.trend.remember(points.filter(({ seq }) => seq <= until));
+    device.trend.remember(points.filter(({ seq }) => seq <= until), now);
     device.revision += 1;
   }
 

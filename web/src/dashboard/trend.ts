@@ -15,6 +15,11 @@ export const SHORTEST_GAP_MS = 8_000;
 const SILENT_PERIODS = 3;
 /** Intervals whose median is the period. */
 const INTERVALS = 31;
+/**
+ * The page's clock may be so far behind the gateway's, which is told in whole seconds. A reading later than that was dated
+ * by a clock that has been set back since.
+ */
+export const BEHIND_MS = 5_000;
 /** What has left the window is let go so many points at a time. */
 const DROPPED_AT_ONCE = 64;
 
@@ -24,7 +29,7 @@ export class Trend {
   lastSeq = 0;
 
   /** A reading that goes in once. */
-  add(point: Point): void {
+  add(point: Point, now: number): void {
     this.lastSeq = Math.max(this.lastSeq, point.seq);
     const points = this.#points;
     const last = points.at(-1);
@@ -35,16 +40,16 @@ export class Trend {
       points.push(point);
     }
     this.#thin(point.at);
-    this.#forget();
+    this.#forget(now);
   }
 
   /** What was measured before, oldest first. */
-  remember(past: readonly Point[]): void {
+  remember(past: readonly Point[], now: number): void {
     this.#points = [...past, ...this.#points].sort((a, b) => a.at - b.at);
     for (const { seq } of past) this.lastSeq = Math.max(this.lastSeq, seq);
     // From the end, because what is thinned gets shorter.
     for (let index = this.#points.length - 1; index >= 0; ) index = this.#thin(this.#points[index]!.at) - 1;
-    if (this.#points.length > 0) this.#forget();
+    this.#forget(now);
   }
 
   /** The readings of this span, for a line with gaps. */
@@ -108,9 +113,9 @@ export class Trend {
     return start;
   }
 
-  #forget(): void {
-    const newest = this.#points.at(-1)!.at;
-    const old = indexAt(this.#points, newest - WINDOW_MS);
+  #forget(now: number): void {
+    this.#points.splice(indexAt(this.#points, now + BEHIND_MS));
+    const old = indexAt(this.#points, now - WINDOW_MS);
     if (old >= DROPPED_AT_ONCE) this.#points.splice(0, old);
   }
 }

@@ -97,14 +97,23 @@ export function commandInWords(state: CommandState, delivery: Delivery | null): 
   return { words: 'Sent, not acknowledged', success: 'open' };
 }
 
+/** In characters: a card has room for `mmHg`, and not for a sentence. */
+const LONGEST_UNIT = 6;
+
 export function number(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return '–';
-  return Math.abs(value) < 100_000 ? value.toFixed(1).replace('-', '−') : value.toExponential(1);
+  const digits = Math.abs(value) < 100_000 ? value.toFixed(1) : value.toExponential(1).replace('e+', 'e');
+  return digits === '-0.0' ? '0.0' : digits.replaceAll('-', '−');
 }
 
 export function unitOf(reading: Pick<MeasuredFragment, 'unit'> | null): string {
   const unit = reading?.unit ?? 'C';
-  return unit === 'C' || unit === 'F' ? `°${unit}` : unit;
+  return unit === 'C' || unit === 'F' ? `°${unit}` : brief(unit, LONGEST_UNIT);
+}
+
+/** What others say may be of any length; its beginning tells what it is. */
+export function brief(said: string, longest: number): string {
+  return said.length > longest ? `${said.slice(0, longest)}…` : said;
 }
 
 /** How long, in the two units that matter. */
