@@ -24,6 +24,8 @@ const RING_EVENTS: usize = 8_192;
 const RING_BYTES: usize = 16 * 1024 * 1024;
 /// Events handed to a listener at a time.
 const CHUNK: usize = 256;
+/// And what they may weigh after the first: a listener that does not go on keeps them from being forgotten.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 #[derive(Clone)]
 pub struct Hub(Arc<State>);
@@ -127,7 +129,13 @@ impl State {
         }
         // Seqs have no holes, so that the distance is the index.
         let skip = usize::try_from(last.0 + 1 - first.0).ok()?;
-        Some(ring.events.iter().skip(skip).take(CHUNK).cloned().collect())
+        let mut room = CHUNK_BYTES;
+        let fits = |event: &&Arc<Event>| {
+            let had = room;
+            room = room.saturating_sub(weight(event));
+            had > 0
+        };
+        Some(ring.events.iter().skip(skip).take(CHUNK).take_while(fits).cloned().collect())
     }
 }
 

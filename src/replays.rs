@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -21,13 +22,13 @@ pub struct Replays(Arc<Inner>);
 struct Inner {
     store: Store,
     intake: Intake,
-    /// Two at a time could both find that a rejection was not replayed yet.
-    turn: Semaphore,
+    /// Two at a time could both find that a rejection was not replayed yet, which the journal would refuse.
+    turn: Arc<Semaphore>,
 }
 
 impl Replays {
     pub fn new(store: Store, intake: Intake) -> Replays {
-        Replays(Arc::new(Inner { store, intake, turn: Semaphore::new(1) }))
+        Replays(Arc::new(Inner { store, intake, turn: Arc::new(Semaphore::new(1)) }))
     }
 
     /// Replays these rejections, in the order of the journal. Each is recorded once, however often it is replayed.
@@ -55,17 +56,32 @@ impl Replays {
         Ok(Page { items: self.replay(items).await?, next })
     }
 
+    /// Whoever asked may go: what was handed in is seen through, before the next have their turn.
     async fn replay(&self, rejections: Vec<Rejection>) -> Result<Vec<Replay>, Error> {
-        let Inner { store, intake, turn } = &*self.0;
-        let _turn = turn.acquire().await.map_err(Error::internal)?;
+        if self.0.intake.failing() {
+            return Err(Error::Unavailable("the journal"));
+        }
+        let turn = self.0.turn.clone().acquire_owned().await.map_err(Error::internal)?;
+        let inner = self.0.clone();
+        let replays = tokio::spawn(async move {
+            let _turn = turn;
+            inner.replay(rejections).await
+        });
+        replays.await.map_err(Error::internal)?
+    }
+}
+
+impl Inner {
+    async fn replay(&self, rejections: Vec<Rejection>) -> Result<Vec<Replay>, Error> {
         let seqs: Vec<Seq> = rejections.iter().map(|rejection| rejection.seq).collect();
-        let recorded = store.replays_of(&seqs).await?;
+        let recorded = self.store.replays_of(&seqs).await?;
         // Handed in together: they are written together.
         let replays = rejections.into_iter().map(async |rejection| match recorded.get(&rejection.seq) {
             Some(reading) => Ok(before(rejection.seq, *reading)),
-            None => intake.replay(rejection).await,
+            None => self.intake.replay(rejection).await,
         });
-        futures_util::future::try_join_all(replays).await
+        // All are waited for, although one may be refused: the others may still be on their way.
+        join_all(replays).await.into_iter().collect()
     }
 }
 

@@ -12,12 +12,12 @@ use std::{
 };
 
 use async_graphql::{
-    Context, Pos, Request, Response, ServerError, ServerResult,
+    Context, Pos, Positioned, Request, Response, ServerError, ServerResult,
     async_trait::async_trait,
     extensions::{
         Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextRequest, NextSubscribe,
     },
-    parser::types::{ExecutableDocument, Selection, SelectionSet},
+    parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet},
 };
 use futures_util::{StreamExt, stream::BoxStream};
 
@@ -109,7 +109,13 @@ pub fn count(context: &Context<'_>, entries: usize) -> Result<(), Problem> {
 fn measure(document: &ExecutableDocument) -> ServerResult<()> {
     let mut measure = Measure { document, left: MAX_SELECTIONS };
     for (_, operation) in document.operations.iter() {
-        measure.spend(&operation.node.selection_set.node, 0)?;
+        let set = &operation.node.selection_set.node;
+        measure.spend(set, 0)?;
+        // GraphQL wants it so, and a stream for each of two thousand fields would be no one operation.
+        if operation.node.ty == OperationType::Subscription && measure.roots(set).len() > 1 {
+            let why = "a subscription asks for one field, and others are subscriptions of their own";
+            return Err(ServerError::new(why, Some(operation.pos)));
+        }
     }
     // Fragments that no operation uses are validated too.
     for fragment in document.fragments.values() {
@@ -147,6 +153,19 @@ impl<'a> Measure<'a> {
         }
         Ok(())
     }
+
+    /// The fields of a set that was measured, by their names in the answer.
+    fn roots(&self, set: &'a SelectionSet) -> HashSet<&'a str> {
+        let within = |selection: &'a Positioned<Selection>| match &selection.node {
+            Selection::Field(field) => HashSet::from([field.node.response_key().node.as_str()]),
+            Selection::InlineFragment(fragment) => self.roots(&fragment.node.selection_set.node),
+            Selection::FragmentSpread(spread) => {
+                let fragment = self.document.fragments.get(&spread.node.fragment_name.node);
+                fragment.map(|fragment| self.roots(&fragment.node.selection_set.node)).unwrap_or_default()
+            }
+        };
+        set.items.iter().flat_map(within).collect()
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +191,23 @@ mod tests {
     fn fragments_in_a_circle_are_refused() {
         let circle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
         assert_eq!(refusal(circle).as_deref(), Some("nested deeper than 32 selections"));
+    }
+
+    #[test]
+    fn a_subscription_is_one_stream() {
+        let says = Some("a subscription asks for one field, and others are subscriptions of their own");
+        for two in [
+            "subscription { a: sensors { seq } b: sensors { seq } }",
+            "subscription { presence { seq } ... { sensors { seq } } }",
+            "subscription { ...two } fragment two on Subscription { presence { seq } sensors { seq } }",
+        ] {
+            assert_eq!(refusal(two).as_deref(), says, "{two}");
+        }
+        let one = "subscription { ...a ...b } fragment a on Subscription { sensors { seq } } \
+            fragment b on Subscription { sensors { device } }";
+        assert_eq!(refusal(one), None);
+        assert_eq!(refusal("subscription A { sensors { seq } } subscription B { presence { seq } }"), None);
+        assert_eq!(refusal("{ a: devices { name } b: devices { name } }"), None);
     }
 
     #[test]

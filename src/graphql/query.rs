@@ -17,7 +17,7 @@ use crate::{
 pub struct Query;
 
 /// What can be asked. One operation asks for at most 64 lists, and in all of them for at most 20000 entries: what
-/// `first` or `last` says, for each device of which it is asked.
+/// `first` or `last` says, for each device of which it is asked. The payloads of one list are 4 MiB at most.
 #[Object]
 impl Query {
     /// Every device that ever spoke, and the pair; by name.

@@ -27,7 +27,7 @@ pub struct Reading {
     /// Of the temperatures, if the device says one.
     pub unit: Option<String>,
     /// The rejection that it was made of, when its message was understood later. Such a reading is history: it
-    /// is nobody's latest, and proves no presence.
+    /// is the latest only of a device that has no other, and proves no presence.
     pub replay_of: Option<Seq>,
     /// The payload byte for byte, as on the wire.
     #[graphql(skip)]

@@ -213,7 +213,11 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
         let peer = ConnectInfo::<SocketAddr>::from_request_parts(parts, app).await;
         let ConnectInfo(peer) = peer.map_err(Error::internal)?;
-        let key = parts.headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str().map(str::to_owned));
+        let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let key = keys.next().map(|key| key.to_str().map(str::to_owned));
+        if keys.next().is_some() {
+            return Err(Error::Invalid("Idempotency-Key: it stands there twice".to_owned()).into());
+        }
         let key = key.transpose().map_err(|_| {
             Error::Invalid("Idempotency-Key: only visible ASCII characters make a key".to_owned())
         })?;

@@ -81,7 +81,7 @@ pub async fn one(
 ///
 /// Newest first, or with `after` oldest first. That is the order of the journal; with `from` or `to` it is the
 /// order of `at`, which differs where a clock was set or a rejection was replayed. A `next` goes on with the
-/// moments that it was given for.
+/// moments that it was given for. A page ends early after 4 MiB of payloads.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/readings", tag = "devices", operation_id = "readings",
     params(("device" = String, Path, description = "Its name", example = "esp32"), Span),
     responses(

@@ -10,7 +10,7 @@ use crate::{
 
 /// Items of a page when nobody says how many.
 const USUAL_LIMIT: u32 = 100;
-/// Items of the largest page: some hundred KB.
+/// Items of the largest page: some hundred KB, as devices usually speak.
 const MAX_LIMIT: u32 = 1_000;
 
 /// A part of what happened to a device.

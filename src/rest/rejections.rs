@@ -80,8 +80,8 @@ pub async fn counts(
 /// Replay rejections.
 ///
 /// Looks at rejected messages anew, after the gateway has learnt what they mean. What is a reading now is
-/// recorded with the time at which it came; it is history, so that it changes neither the latest reading of a
-/// device that has a newer one nor its presence. A rejection is recorded once, however often it is replayed.
+/// recorded with the time at which it came; it is history, so that it is the latest reading only of a device that
+/// has no other, and changes nobody's presence. A rejection is recorded once, however often it is replayed.
 #[utoipa::path(post, path = "/api/v1/rejections/replay", tag = "rejections", operation_id = "replay_rejections",
     request_body(content = ReplayRequest, examples(
         ("chosen" = (summary = "Those with these seqs", value = json!({ "rejections": [4711, 4712] }))),

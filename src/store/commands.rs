@@ -91,24 +91,7 @@ impl Store {
 
     /// Commands that have not come to an end, oldest first: after a start, those that the last run left.
     pub async fn unfinished_commands(&self) -> Result<Vec<CommandRecord>, Error> {
-        let later = Query::select()
-            .expr(Expr::val(1))
-            .from_as(states::Entity, "later")
-            .and_where(
-                Expr::col(("later", states::Column::Command))
-                    .eq(Expr::col(states::Column::Command.as_column_ref())),
-            )
-            .and_where(
-                Expr::col(("later", states::Column::Seq)).gt(Expr::col(states::Column::Seq.as_column_ref())),
-            )
-            .take();
-        let unfinished = [CommandState::Accepted.number(), CommandState::Published.number()];
-        let mut query = CommandRow::select();
-        query
-            .and_where(states::Column::State.is_in(unfinished))
-            .and_where(Expr::exists(later).not())
-            .order_by_expr(Expr::col(states::Column::Command.as_column_ref()), Order::Asc);
-        self.command_records(&query).await
+        self.command_records(&unfinished()).await
     }
 
     /// The states of commands that the journal tells from `first` to `last`, both inclusive, in order.
@@ -165,16 +148,35 @@ impl Store {
     }
 }
 
-/// A part of the command log.
-fn listed(filter: &CommandFilter, part: &Part) -> SelectStatement {
-    let column = |column: commands::Column| Expr::col(column.as_column_ref());
+/// Commands in their newest states.
+fn newest() -> SelectStatement {
     let newest = Query::select()
         .expr(Expr::col(("newest", states::Column::Seq)).max())
         .from_as(states::Entity, "newest")
-        .and_where(Expr::col(("newest", states::Column::Command)).eq(column(commands::Column::Id)))
+        .and_where(
+            Expr::col(("newest", states::Column::Command))
+                .eq(Expr::col(commands::Column::Id.as_column_ref())),
+        )
         .take();
     let mut query = CommandRow::select();
     query.and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(newest));
+    query
+}
+
+/// Those of them that have not come to an end.
+fn unfinished() -> SelectStatement {
+    let unfinished = [CommandState::Accepted.number(), CommandState::Published.number()];
+    let mut query = newest();
+    query
+        .and_where(commands::Column::State.is_in(unfinished))
+        .order_by_expr(Expr::col(commands::Column::Id.as_column_ref()), Order::Asc);
+    query
+}
+
+/// A part of the command log.
+fn listed(filter: &CommandFilter, part: &Part) -> SelectStatement {
+    let column = |column: commands::Column| Expr::col(column.as_column_ref());
+    let mut query = newest();
     if let Some(device) = &filter.device {
         let source = Query::select()
             .column(sources::Column::Id)
@@ -353,6 +355,14 @@ mod tests {
             let plan = house.plan(&query).await;
             assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_unfinished_are_found_by_an_index() {
+        let house = House::new().await;
+        let plan = house.plan(&unfinished()).await;
+        assert!(plan.iter().any(|step| step.contains("commands_state_id")), "{plan:?}");
+        assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{plan:?}");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use entity::{journal, sources};
+use futures_util::TryStreamExt;
 use sea_orm::{
     FromQueryResult, JoinType, Order,
     entity::prelude::*,
@@ -17,15 +18,20 @@ use crate::{
     model::{Event, PresenceChange, Reading, SensorPayload, Seq, SessionChange, Timestamp},
 };
 
+/// What entries that are told one after the other may weigh, in bytes: a payload may be large, the machine small,
+/// and those who are caught up many.
+const MAX_AT_A_TIME: usize = 1024 * 1024;
+
 impl Store {
-    /// What follows `after`, in order. At most three statements, however many events.
+    /// What follows `after`, in order: at least one event if there is any. At most three statements, however many
+    /// events.
     pub async fn events(&self, after: Seq, limit: usize) -> Result<Vec<Event>, Error> {
         let mut query = Entry::select();
         query
             .and_where(journal::Column::Seq.gt(after.0))
             .order_by_expr(Expr::col(journal::Column::Seq.as_column_ref()), Order::Asc)
             .limit(u64::try_from(limit).unwrap_or(u64::MAX));
-        let entries = self.rows::<Entry>(&query).await?;
+        let (entries, _) = self.entries(&query, &mut { MAX_AT_A_TIME }).await?;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Ok(Vec::new());
         };
@@ -59,6 +65,27 @@ impl Store {
                 if event.seq() == seq { Ok(event) } else { Err(lost(seq)) }
             })
             .collect()
+    }
+
+    /// The entries that a query finds, the first of them at least, and on for as long as there is room for what
+    /// they say, in bytes. Tells whether these are all.
+    pub(super) async fn entries(
+        &self,
+        query: &SelectStatement,
+        room: &mut usize,
+    ) -> Result<(Vec<Entry>, bool), Error> {
+        let statement = self.db().get_database_backend().build(query);
+        let mut rows = Entry::find_by_statement(statement).stream(self.db()).await?;
+        let mut entries = Vec::new();
+        while let Some(entry) = rows.try_next().await? {
+            let size = entry.body.as_ref().map_or(0, Vec::len);
+            if size > *room && !entries.is_empty() {
+                return Ok((entries, false));
+            }
+            *room = room.saturating_sub(size);
+            entries.push(entry);
+        }
+        Ok((entries, true))
     }
 
     /// The rows that a query finds.
@@ -132,7 +159,22 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::samples::{House, command, presence, reading, rejected, session};
+    use crate::store::samples::{House, command, large, presence, reading, rejected, session};
+
+    #[tokio::test]
+    async fn large_events_come_a_few_at_a_time() {
+        let mut house = House::new().await;
+        for _ in 0..9 {
+            house.append(&mut [large("a")]).await;
+        }
+        let mut last = Seq::ZERO;
+        let mut parts = Vec::new();
+        while let Some(event) = house.store.events(last, 100).await.unwrap().last() {
+            parts.push(event.seq().0 - last.0);
+            last = event.seq();
+        }
+        assert_eq!(parts, [4, 4, 1]);
+    }
 
     #[tokio::test]
     async fn pages_of_every_kind_join_without_hole_or_duplicate() {

@@ -22,7 +22,7 @@ use crate::{
     model::{CommandRecord, Event, Rejection, Retained, Seq, Timestamp},
 };
 
-/// The widest table has 11 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
+/// The widest table has 12 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
 const ROWS_PER_STATEMENT: usize = 500;
 
 /// With which the gateway sends every command.

@@ -14,6 +14,7 @@ use sea_orm::{
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
+use tracing::info;
 
 use crate::{config::Durability, error::Error, model::Seq};
 
@@ -73,12 +74,23 @@ pub async fn open(database: &Path, durability: Durability) -> Result<(Store, Jou
     let (path, lock) = file::prepare(database).await?;
     let writer = writing(SqliteConnectOptions::new().filename(&path), durability);
     let db = connect(writer.clone(), 1).await?;
-    Migrator::up(&db, None).await?;
+    migrate(&db, &path).await?;
     db.close().await?;
     let readers = connect(reading(SqliteConnectOptions::new().filename(&path)), MAX_READERS).await?;
     let store = Store(Arc::new(Inner { readers, _lock: lock }));
     let journal = Journal::open(writer, store.clone()).await?;
     Ok((store, journal))
+}
+
+/// Brings the database to this version's shape, and says so before: a large one takes its time.
+async fn migrate(db: &DatabaseConnection, path: &Path) -> Result<(), DbErr> {
+    let applied = Migrator::get_applied_migrations(db).await?;
+    let pending = Migrator::get_pending_migrations(db).await?;
+    if !applied.is_empty() && !pending.is_empty() {
+        let path = path.display();
+        info!("{path} comes from an earlier version and is adapted to this one; a large one takes minutes");
+    }
+    Migrator::up(db, None).await
 }
 
 impl Store {

@@ -47,13 +47,20 @@ pub(super) fn narrow_by(query: &mut SelectStatement, column: impl IntoColumnRef 
 /// The page that `found`, by a query so narrowed, makes.
 pub(super) fn page<T>(mut found: Vec<T>, part: &Part, seq: fn(&T) -> Seq) -> Page<T> {
     let limit = usize::try_from(part.limit).unwrap_or(usize::MAX);
-    let more = found.len() > limit;
+    if found.len() <= limit {
+        return Page { items: found, next: None };
+    }
     found.truncate(limit);
+    cut(found, part, seq)
+}
+
+/// The page that `found` makes when there is more.
+pub(super) fn cut<T>(found: Vec<T>, part: &Part, seq: fn(&T) -> Seq) -> Page<T> {
     let cursor = match part.cursor {
         Some(Cursor::After(_)) => Cursor::After,
         Some(Cursor::Before(_)) | None => Cursor::Before,
     };
-    let next = found.last().filter(|_| more).map(|last| cursor(seq(last)));
+    let next = found.last().map(|last| cursor(seq(last)));
     Page { items: found, next }
 }
 

@@ -11,11 +11,12 @@ use crate::{
 impl Store {
     /// A device's presence changes, newest first; on from a cursor.
     pub async fn presence(&self, device: &str, part: Part) -> Result<Page<PresenceChange>, Error> {
-        let entries = self.entries_of(device, kind::PRESENCE, &part).await?;
+        // No change of presence is large: these are all.
+        let (entries, _) = self.entries_of(device, kind::PRESENCE, &part).await?;
         changes(entries, &part)
     }
 
-    /// The same part of the presence changes of each of some devices, in one statement.
+    /// The same part of the presence changes of each of some devices: a statement for each hundred.
     pub async fn presence_of_each(
         &self,
         devices: &[&str],

@@ -11,7 +11,7 @@ use sea_orm::{
 use super::{
     Store,
     events::Entry,
-    paging::{narrow, page},
+    paging::{cut, narrow, page},
     words::{DEVICE, kind},
 };
 use crate::{
@@ -22,11 +22,15 @@ use crate::{
 /// Parts that are read in one statement: SQLite joins at most 500 into one.
 pub(super) const MAX_AT_ONCE: usize = 100;
 
+/// What the entries of a page, or of the pages of many devices, may weigh, in bytes: some thirty times what a thousand
+/// readings weigh as devices say them.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 impl Store {
-    /// A device's readings, newest first; on from a cursor.
+    /// A device's readings, newest first; on from a cursor. A page ends early where readings are large.
     pub async fn readings(&self, device: &str, part: Part) -> Result<Page<Reading>, Error> {
-        let entries = self.entries_of(device, kind::READING, &part).await?;
-        readings(entries, &part)
+        let (entries, whole) = self.entries_of(device, kind::READING, &part).await?;
+        readings(entries, whole, &part)
     }
 
     /// The same part of the readings of each of some devices: a statement for each hundred.
@@ -36,15 +40,21 @@ impl Store {
         part: Part,
     ) -> Result<HashMap<String, Page<Reading>>, Error> {
         let found = self.entries_of_each(devices, kind::READING, &part).await?;
-        found.into_iter().map(|(device, entries)| Ok((device, readings(entries, &part)?))).collect()
+        found.into_iter().map(|(device, entries)| Ok((device, readings(entries, true, &part)?))).collect()
     }
 
-    /// What the journal holds of one kind about one device.
-    pub(super) async fn entries_of(&self, device: &str, kind: i16, part: &Part) -> Result<Vec<Entry>, Error> {
-        self.rows(&about(device, kind, part)).await
+    /// What the journal holds of one kind about one device, and whether this is all of the part.
+    pub(super) async fn entries_of(
+        &self,
+        device: &str,
+        kind: i16,
+        part: &Part,
+    ) -> Result<(Vec<Entry>, bool), Error> {
+        self.entries(&about(device, kind, part), &mut { MAX_PAGE_BYTES }).await
     }
 
     /// What the journal holds of one kind about each of some devices. Those of which it holds nothing are absent.
+    /// Refuses to read more than fits into an answer.
     pub(super) async fn entries_of_each(
         &self,
         devices: &[&str],
@@ -52,9 +62,15 @@ impl Store {
         part: &Part,
     ) -> Result<HashMap<String, Vec<Entry>>, Error> {
         let mut found = HashMap::<String, Vec<Entry>>::new();
+        let mut room = MAX_PAGE_BYTES;
         for devices in devices.chunks(MAX_AT_ONCE) {
             let query = together(devices.iter().map(|device| about(device, kind, part)));
-            for entry in self.rows::<Entry>(&query).await? {
+            let (entries, whole) = self.entries(&query, &mut room).await?;
+            if !whole {
+                let most = MAX_PAGE_BYTES >> 20;
+                return Err(Error::Invalid(format!("these are more than {most} MiB: ask for fewer")));
+            }
+            for entry in entries {
                 found.entry(entry.device.clone().unwrap_or_default()).or_default().push(entry);
             }
         }
@@ -62,9 +78,10 @@ impl Store {
     }
 }
 
-fn readings(entries: Vec<Entry>, part: &Part) -> Result<Page<Reading>, Error> {
+fn readings(entries: Vec<Entry>, whole: bool, part: &Part) -> Result<Page<Reading>, Error> {
     let readings = entries.into_iter().map(Entry::reading).collect::<Result<_, _>>()?;
-    Ok(page(readings, part, |reading| reading.seq))
+    let make = if whole { page } else { cut };
+    Ok(make(readings, part, |reading| reading.seq))
 }
 
 /// Some questions as one statement, the answers one after the other.
@@ -98,7 +115,7 @@ mod tests {
     use crate::model::{Cursor, Event, Seq, Timestamp};
     use crate::store::{
         Draft,
-        samples::{House, presence, reading},
+        samples::{House, large, presence, reading},
     };
 
     async fn house_of_ten() -> House {
@@ -191,6 +208,28 @@ mod tests {
                 assert_eq!(each[device], house.store.readings(device, part).await.unwrap());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_large_readings_is_short_and_goes_on() {
+        let mut house = House::new().await;
+        for _ in 0..40 {
+            house.append(&mut [large("a"), large("b")]).await;
+        }
+        let mut part = Part::of(None, 30);
+        let mut pages = Vec::new();
+        loop {
+            let page = house.store.readings("a", part).await.unwrap();
+            pages.push(page.items.len());
+            part.cursor = page.next;
+            if part.cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, [17, 17, 6]);
+        let refused = house.store.readings_of_each(&["a", "b"], Part::of(None, 40)).await;
+        assert!(matches!(refused, Err(Error::Invalid(why)) if why.contains("4 MiB")));
+        assert_eq!(house.store.readings_of_each(&["a", "b"], Part::of(None, 7)).await.unwrap().len(), 2);
     }
 
     #[tokio::test]

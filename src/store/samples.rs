@@ -82,6 +82,13 @@ pub(super) fn reading_of(device: &str, payload: &[u8]) -> Draft {
     event(Event::Reading(said.typed(Seq::ZERO, AT, device.into(), Bytes::copy_from_slice(payload))))
 }
 
+/// A reading with a field of 240 KiB beside those that are known.
+pub(super) fn large(device: &str) -> Draft {
+    let more = "x".repeat(240 * 1024);
+    let payload = format!(r#"{{"temperature":20,"humidity":40,"threshold":25.5,"more":"{more}"}}"#);
+    reading_of(device, payload.as_bytes())
+}
+
 pub(super) fn presence(device: &str) -> Draft {
     let presence = Presence {
         status: Status::Offline,

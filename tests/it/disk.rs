@@ -163,7 +163,7 @@ fn a_gateway_stops_in_time_while_the_disk_is_full() {
 }
 
 /// Keeps the gateway from writing, as a disk that hangs does, until it is rolled back.
-async fn hold(house: &House) -> DatabaseConnection {
+pub async fn hold(house: &House) -> DatabaseConnection {
     let mut options = ConnectOptions::new(format!("sqlite://{}", house.database().display()));
     options.max_connections(1);
     let db = Database::connect(options).await.unwrap();
@@ -171,7 +171,7 @@ async fn hold(house: &House) -> DatabaseConnection {
     db
 }
 
-async fn let_go(db: DatabaseConnection) {
+pub async fn let_go(db: DatabaseConnection) {
     db.execute_unprepared("ROLLBACK").await.unwrap();
     db.close().await.unwrap();
 }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, Database};
 use tempfile::TempDir;
 
@@ -53,6 +54,22 @@ impl Start {
         assert_eq!(status.code(), Some(code), "{stdout}{stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
         stderr
+    }
+
+    /// Starts and waits until it listens everywhere; with what it said until then.
+    async fn listens(&self) -> (Running, String) {
+        let path = self.folder.path().join("said");
+        let running = Running(self.command().stderr(fs::File::create(&path).unwrap()).spawn().unwrap());
+        let doors = [
+            "MQTT on 127.0.0.1:",
+            "MQTT over WebSocket on ws://127.0.0.1:",
+            "dashboard on http://127.0.0.1:",
+        ];
+        let said = until("it says where it listens", async || {
+            let said = fs::read_to_string(&path).unwrap();
+            if doors.iter().all(|door| said.contains(door)) { Ok(said) } else { Err(said.into()) }
+        });
+        (running, said.await)
     }
 
     fn command(&self) -> Command {
@@ -188,21 +205,28 @@ fn a_wrong_file_or_variable_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_says_where_it_listens_and_a_signal_ends_it_well() {
     let start = Start::new();
-    let said = start.folder.path().join("said");
-    let mut running = Running(start.command().stderr(fs::File::create(&said).unwrap()).spawn().unwrap());
-    let doors =
-        ["MQTT on 127.0.0.1:", "MQTT over WebSocket on ws://127.0.0.1:", "dashboard on http://127.0.0.1:"];
-    until("it says where it listens", async || {
-        let said = fs::read_to_string(&said).unwrap();
-        if doors.iter().all(|door| said.contains(door)) { Ok(()) } else { Err(said.into()) }
-    })
-    .await;
+    let (mut running, said) = start.listens().await;
+    assert!(!said.contains("earlier version"), "{said}");
 
     Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
 
     let status = until("it ends", async || running.0.try_wait().unwrap().ok_or("it runs".into())).await;
     assert_eq!(status.code(), Some(0));
     assert!(start.folder.path().join("crosslink.db").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_database_of_an_earlier_crosslink_is_adapted_and_that_is_said() {
+    let start = Start::new();
+    let path = start.folder.path().join("crosslink.db");
+    let db = Database::connect(format!("sqlite://{}?mode=rwc", path.display())).await.unwrap();
+    Migrator::up(&db, Some(1)).await.unwrap();
+    db.execute_unprepared("PRAGMA application_id = 0x584C4E4B").await.unwrap();
+    db.close().await.unwrap();
+
+    let (_running, said) = start.listens().await;
+    let (adapted, listens) = (said.find("crosslink.db comes from an earlier version"), said.find("MQTT on"));
+    assert!(adapted.is_some() && adapted < listens, "{said}");
 }
 
 /// A process that does not outlive its test.

@@ -51,6 +51,8 @@ async fn the_same_key_is_the_same_command() {
     refused(keyed("raspberry", r#"{"action":"play"}"#), 409, "IDEMPOTENCY_CONFLICT", "k1").await;
     let strange = command(&house, "esp32", r#"{"action":"play"}"#).header("idempotency-key", "é");
     refused(strange, 400, "INVALID", "Idempotency-Key").await;
+    let two = keyed("esp32", r#"{"action":"play"}"#).header("idempotency-key", "k2");
+    refused(two, 400, "INVALID", "Idempotency-Key: it stands there twice").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +64,9 @@ async fn a_wrong_command_says_what_is_wrong() {
         (r#"{"action":"#, "line 1 column 10"),
         (r#"{"action":"play"} x"#, "line 1 column 19"),
         ("{}", "missing field `action`"),
-        ("[]", "line 1"),
+        ("[]", "invalid type: sequence, expected an object"),
+        (r#"["play"]"#, "invalid type: sequence, expected an object"),
+        ("null", "expected an object"),
         ("", "line 1 column 0"),
     ] {
         refused(command(&house, "esp32", body), 400, "INVALID", says).await;

@@ -12,7 +12,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{device, refused, seqs};
-use crate::harness::{House, reading};
+use crate::{
+    disk::{hold, let_go},
+    harness::{House, reading, until},
+};
 
 /// 2026-11-20T08:00:00Z, in microseconds: a day on which the gateway understood less.
 const THEN: i64 = 1_795_161_600_000_000;
@@ -176,6 +179,36 @@ async fn a_filter_replays_in_steps_oldest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_seen_through_when_whoever_asked_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let past = [rejected(0, "sensors/pump", reading(1.0), RejectionReason::TypeMismatch)];
+    let house = house(folder.path(), past).await;
+    let ask = |house: &House| house.request(Method::POST, REPLAY).json(&json!({ "rejections": [1] }));
+
+    let held = hold(&house).await;
+    let impatient = tokio::spawn(ask(&house).send());
+    until("the reading waits for the disk", async || {
+        let report = house.get("/readyz").await;
+        if report["reasons"][0]["code"] == "JOURNAL_BEHIND" { Ok(()) } else { Err(report) }
+    })
+    .await;
+    impatient.abort();
+    // Their turn comes after the first only.
+    let others = [tokio::spawn(ask(&house).send()), tokio::spawn(ask(&house).send())];
+    assert_eq!(house.get("/api/v1/rejections").await["items"].as_array().unwrap().len(), 1);
+    let_go(held).await;
+
+    for other in others {
+        let page: Value = other.await.unwrap().unwrap().json().await.unwrap();
+        assert_eq!(outcomes(&page), [(1, "RECORDED_BEFORE")], "{page}");
+    }
+    let mut pump = house.somebody("pump").await;
+    pump.say("sensors/pump", reading(2.0)).await;
+    assert_eq!(house.device("pump").await["latest"]["temperature"], 2.0);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_of_nothing_in_particular_is_refused() {
     let house = House::start().await;
     let mut odd = house.somebody("odd").await;
@@ -196,7 +229,7 @@ async fn a_replay_of_nothing_in_particular_is_refused() {
         (json!({ "after": [1] }), "after: [1] is no seq"),
         (json!({ "after": 0, "limit": 1001 }), "limit: a page has 1 to 1000 items"),
         (json!({ "colour": "red" }), "unknown field `colour`"),
-        (json!([]), "line 1"),
+        (json!([[seq], null, null, null, null]), "expected an object"),
     ] {
         refused(house.request(Method::POST, REPLAY).json(&body), 400, "INVALID", says).await;
     }
