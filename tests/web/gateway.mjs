@@ -13,11 +13,8 @@ const DOORS = [
   ['mqtt-ws', /INFO MQTT over WebSocket on ws:\/\/(\S+)/],
   ['http', /INFO dashboard on http:\/\/(\S+)/],
 ];
-const PLAIN = /INFO .*plain ones/;
 
 export class Gateway {
-  /** Whether it was built without `web/`. */
-  plain = false;
   #program;
   #folder;
   #process;
@@ -54,11 +51,11 @@ export class Gateway {
     const listening = new Promise((resolve, reject) => {
       const missing = new Map(open);
       const read = line => {
-        this.plain ||= PLAIN.test(line);
         for (const [door, pattern] of missing) {
           const address = pattern.exec(line)?.[1];
-          if (address) this.#addresses[door] = address;
-          if (address) missing.delete(door);
+          if (!address) continue;
+          this.#addresses[door] = address;
+          missing.delete(door);
         }
         if (missing.size === 0) resolve();
       };

@@ -35,7 +35,9 @@ export function publish(address, clientId, topic, ...payloads) {
 function packet(kind, ...parts) {
   const body = Buffer.concat(parts.map(part => Buffer.from(part)));
   const length = [];
-  for (let rest = body.length; length.length === 0 || rest > 0; rest >>= 7) length.push((rest & 127) | (rest > 127 ? 128 : 0));
+  let rest = body.length;
+  for (; rest > 127; rest >>= 7) length.push((rest & 127) | 128);
+  length.push(rest);
   return Buffer.concat([Buffer.from([kind, ...length]), body]);
 }
 
