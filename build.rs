@@ -72,7 +72,8 @@ fn gather(out: &Path) -> Result<(), String> {
 
 /// The folder of the built pages, or None when this build has to do with the plain ones.
 fn bundle(out: &Path) -> Result<Option<PathBuf>, String> {
-    let wanted = env::var("CROSSLINK_WEB").unwrap_or_else(|_| "auto".to_owned());
+    let wanted = env::var("CROSSLINK_WEB").ok().filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.unwrap_or_else(|| "auto".to_owned());
     match wanted.as_str() {
         "skip" => Ok(None),
         "auto" | "require" => match built(out) {

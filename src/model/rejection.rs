@@ -71,8 +71,14 @@ pub struct Rejection {
 #[ComplexObject]
 impl Rejection {
     /// The payload as text. Null when it is no UTF-8.
-    async fn payload(&self) -> Option<&str> {
-        self.text()
+    async fn payload(
+        &self,
+        #[graphql(desc = "Only so many characters of its beginning. All of it when this is not given.")]
+        characters: Option<u32>,
+    ) -> Option<&str> {
+        let text = self.text()?;
+        let end = characters.and_then(|count| text.char_indices().nth(usize::try_from(count).ok()?));
+        Some(end.map_or(text, |(end, _)| &text[..end]))
     }
 
     /// The payload byte for byte, in base 64.

@@ -194,7 +194,7 @@ async fn rejections_are_listed_counted_and_replayed() {
 
     let listed = house
         .ask("{ rejections(filter: { topic: \"sensors/attic\" }) { nodes { seq reason payload pointer clientId } } \
-               odd: rejections(filter: { reason: MISSING_FIELD }) { nodes { payload } } \
+               odd: rejections(filter: { reason: MISSING_FIELD }) { nodes { payload start: payload(characters: 4) all: payload(characters: 99) } } \
                rejectionCounts { topic reason count } most: rejectionCounts(first: 1) { count } }")
         .await;
     let [missing, nonsense] = &listed["rejections"]["nodes"].as_array().unwrap()[..] else {
@@ -202,7 +202,8 @@ async fn rejections_are_listed_counted_and_replayed() {
     };
     assert_eq!((&nonsense["reason"], &nonsense["payload"]), (&json!("NOT_JSON"), &json!("nonsense")));
     assert_eq!((&missing["reason"], &missing["clientId"]), (&json!("MISSING_FIELD"), &json!("attic")));
-    assert_eq!(listed["odd"]["nodes"], json!([{ "payload": "{\"temperature\": 1}" }]));
+    let (whole, start) = ("{\"temperature\": 1}", "{\"te");
+    assert_eq!(listed["odd"]["nodes"], json!([{ "payload": whole, "start": start, "all": whole }]));
     assert_eq!(
         listed["rejectionCounts"][0],
         json!({ "topic": "sensors/cellar", "reason": "NOT_JSON", "count": 30.0 })
