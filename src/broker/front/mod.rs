@@ -179,6 +179,7 @@ struct Incoming {
     payload: Bytes,
     qos: QoS,
     retain: bool,
+    at: Timestamp,
     will: bool,
 }
 
@@ -203,7 +204,7 @@ impl Front {
             payload: incoming.payload,
             qos: incoming.qos,
             retain: incoming.retain,
-            at: Timestamp::now(),
+            at: incoming.at,
             will: incoming.will,
             refused,
             receivers: 0,

@@ -27,7 +27,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             ));
         }
         metrics::counter!("crosslink_mqtt_received_total").increment(1);
-        self.vitals.spoke(Timestamp::now());
+        let at = Timestamp::now();
+        self.vitals.spoke(at);
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let answer = move |code| match qos {
             QoS::AtMostOnce => None,
@@ -52,6 +53,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             payload: publish.payload,
             qos,
             retain: publish.retain,
+            at,
             will: false,
         };
         let recorded = self.front.judge(incoming, fan_out);

@@ -359,6 +359,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 payload: will.payload,
                 qos: will.qos,
                 retain: will.retain,
+                at: Timestamp::now(),
                 will: true,
             };
             let mut fan_out = FanOut::new();
