@@ -10,6 +10,8 @@
 // Floor 0, words: pure, no tokio, no sockets, no SQL.
 pub mod error; //      one Error in the gateway's own words
 pub mod model; //      readings, presence, commands, rejections: what is said everywhere
+pub mod json; //       JSON as a type, and what is wrong with it
+pub mod catalog; //    every kind of service, its topics and their payloads
 pub mod address; //    the grammar of topics
 pub mod config; //     every flag, with its default
 pub mod origin; //     which pages may use the gateway, and under which names it may be called

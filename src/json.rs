@@ -1,0 +1,123 @@
+//! JSON as a type, and what is wrong with it when it is none.
+//!
+//! What is right is read by serde alone. What is not is read anew with care, to name the place, what was
+//! expected there and what came. The types themselves are the rule both times.
+
+mod place;
+mod tree;
+
+use std::{fmt, str};
+
+use serde::de::DeserializeOwned;
+
+use self::tree::{Knowledge, Reader, Tree};
+use crate::model::RejectionReason;
+
+/// What is wrong with a payload, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    pub reason: RejectionReason,
+    /// JSON pointer; empty for the payload as a whole.
+    pub pointer: String,
+    /// What was expected and what came.
+    pub detail: String,
+}
+
+/// How well a payload is a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It says what the type says, and no more.
+    Exact,
+    /// It says more, which is passed over.
+    Loose,
+}
+
+/// Reads what a device says: fields that `T`, which denies unknown fields, does not know are passed over.
+pub fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, Fit), Flaw> {
+    // A list of the right values would be taken for an object's fields in their order.
+    if !payload.contains(&b'[')
+        && let Ok(value) = serde_json::from_slice(payload)
+    {
+        return Ok((value, Fit::Exact));
+    }
+    with_care(payload)
+}
+
+/// As [`read`], for a type in which lists are a part of an object or all there is.
+pub fn read_with_lists<T: DeserializeOwned>(payload: &[u8], opening: u8) -> Result<(T, Fit), Flaw> {
+    if payload.trim_ascii_start().first() == Some(&opening)
+        && let Ok(value) = serde_json::from_slice(payload)
+    {
+        return Ok((value, Fit::Exact));
+    }
+    with_care(payload)
+}
+
+/// Reads what a user sends: a field that `T` does not know is a flaw.
+pub fn read_exactly<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Flaw> {
+    T::deserialize(Reader::new(&parse(payload)?, &Knowledge::exact())).map_err(Flaw::from)
+}
+
+fn with_care<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, Fit), Flaw> {
+    let knowledge = Knowledge::loose();
+    let value = T::deserialize(Reader::new(&parse(payload)?, &knowledge))?;
+    Ok((value, if knowledge.passed_over() { Fit::Loose } else { Fit::Exact }))
+}
+
+/// The names of the fields that an object of type `T` has; none for what is no object.
+pub fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
+    tree::fields::<T>()
+}
+
+/// How many of the names are fields of the object that `payload` is.
+pub fn named(payload: &[u8], names: &[&str]) -> usize {
+    match parse(payload) {
+        Ok(Tree::Object(fields)) => fields.iter().filter(|(name, _)| names.contains(&name.as_str())).count(),
+        _ => 0,
+    }
+}
+
+/// The payload as text.
+pub fn text(payload: &[u8]) -> Result<&str, Flaw> {
+    str::from_utf8(payload).map_err(|why| Flaw {
+        reason: RejectionReason::NotUtf8,
+        pointer: String::new(),
+        detail: format!("expected UTF-8 text, got other bytes from byte {} on", why.valid_up_to()),
+    })
+}
+
+/// Enough of what came to recognize it.
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn parse(payload: &[u8]) -> Result<Tree, Flaw> {
+    text(payload)?;
+    serde_json::from_slice(payload).map_err(|why| no_json(payload, &why))
+}
+
+fn no_json(payload: &[u8], why: &serde_json::Error) -> Flaw {
+    let stop = place::offset(payload, why.line(), why.column());
+    if let Some(number) = place::non_finite(payload, stop, why) {
+        return Flaw {
+            reason: RejectionReason::NonFinite,
+            pointer: place::pointer(payload, stop),
+            detail: format!("expected a finite number, got {}", excerpt(&number)),
+        };
+    }
+    let detail = format!("expected JSON: {why}");
+    Flaw { reason: RejectionReason::NotJson, pointer: String::new(), detail }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.pointer.is_empty() {
+            write!(f, "{}: ", self.pointer)?;
+        }
+        f.write_str(&self.detail)
+    }
+}
