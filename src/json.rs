@@ -23,6 +23,9 @@ pub struct Flaw {
     pub detail: String,
 }
 
+/// Longer pointers end sooner, at a level that is whole: a device chooses the names, and every rejection is kept.
+const LONGEST_POINTER: usize = 256;
+
 /// How well a payload is a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
@@ -69,20 +72,19 @@ pub fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
     tree::fields::<T>()
 }
 
-/// How many of the names are fields of the object that `payload` is.
-pub fn named(payload: &[u8], names: &[&str]) -> usize {
+/// The names of the fields of the object that `payload` is; none if it is no object.
+pub fn names(payload: &[u8]) -> Vec<String> {
     match parse(payload) {
-        Ok(Tree::Object(fields)) => fields.iter().filter(|(name, _)| names.contains(&name.as_str())).count(),
-        _ => 0,
+        Ok(Tree::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
+        _ => Vec::new(),
     }
 }
 
 /// The payload as text.
 pub fn text(payload: &[u8]) -> Result<&str, Flaw> {
-    str::from_utf8(payload).map_err(|why| Flaw {
-        reason: RejectionReason::NotUtf8,
-        pointer: String::new(),
-        detail: format!("expected UTF-8 text, got other bytes from byte {} on", why.valid_up_to()),
+    str::from_utf8(payload).map_err(|why| {
+        let detail = format!("expected UTF-8 text, got other bytes from byte {} on", why.valid_up_to());
+        Flaw::new(RejectionReason::NotUtf8, String::new(), detail)
     })
 }
 
@@ -103,14 +105,20 @@ fn parse(payload: &[u8]) -> Result<Tree, Flaw> {
 fn no_json(payload: &[u8], why: &serde_json::Error) -> Flaw {
     let stop = place::offset(payload, why.line(), why.column());
     if let Some(number) = place::non_finite(payload, stop, why) {
-        return Flaw {
-            reason: RejectionReason::NonFinite,
-            pointer: place::pointer(payload, stop),
-            detail: format!("expected a finite number, got {}", excerpt(&number)),
-        };
+        let detail = format!("expected a finite number, got {}", excerpt(&number));
+        return Flaw::new(RejectionReason::NonFinite, place::pointer(payload, stop), detail);
     }
-    let detail = format!("expected JSON: {why}");
-    Flaw { reason: RejectionReason::NotJson, pointer: String::new(), detail }
+    Flaw::new(RejectionReason::NotJson, String::new(), format!("expected JSON, got something else: {why}"))
+}
+
+impl Flaw {
+    fn new(reason: RejectionReason, mut pointer: String, detail: String) -> Flaw {
+        if pointer.len() > LONGEST_POINTER {
+            let end = pointer.as_bytes()[..=LONGEST_POINTER].iter().rposition(|byte| *byte == b'/');
+            pointer.truncate(end.unwrap_or_default());
+        }
+        Flaw { reason, pointer, detail }
+    }
 }
 
 impl fmt::Display for Flaw {
@@ -121,3 +129,6 @@ impl fmt::Display for Flaw {
         f.write_str(&self.detail)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,6 +201,7 @@ const AHT20: Kind = Kind {
     name: "aht20",
     summary: "AHT20 humidity / temperature sensor data",
     topics: &[Topic::telemetry(
+        // The topic of the service itself, as some other kinds have it too.
         "",
         plain::<Aht20Data>(),
         &[
@@ -318,7 +319,7 @@ pub struct DacConfig {
     pub max_volts: f64,
     /// Whether it puts out anything.
     pub enabled: bool,
-    /// Why the device refused, if it did.
+    /// Why the device refused, if it did. Null or left out if not, and in a command.
     pub error: Option<String>,
 }
 
@@ -1061,6 +1062,7 @@ const QMC5883L: Kind = Kind {
 
 /// How a QMC5883L measures.
 #[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[graphql(name = "Qmc5883lConfig")]
 #[serde(deny_unknown_fields)]
 pub struct Qmc5883lConfig {
     /// In gauss.
@@ -1075,6 +1077,7 @@ pub struct Qmc5883lConfig {
 
 /// What a QMC5883L measures.
 #[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[graphql(name = "Qmc5883lData")]
 #[serde(deny_unknown_fields)]
 pub struct Qmc5883lData {
     /// The field along this axis.
@@ -1089,6 +1092,7 @@ pub struct Qmc5883lData {
 
 /// What became of a configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[graphql(name = "Qmc5883lConfigResponse")]
 #[serde(deny_unknown_fields)]
 pub struct Qmc5883lConfigResponse {
     /// What it works with now. On the wire `success`.

@@ -212,11 +212,10 @@ impl Visitor<'_> for Whole {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<i64, E> {
-        if value.fract() != 0.0 {
-            return Err(E::invalid_type(Unexpected::Float(value), &self));
+        match integral(value) {
+            Some(value) => self.visit_i64(value),
+            None => Err(E::invalid_type(Unexpected::Float(value), &self)),
         }
-        // What is larger than an i64 becomes its end, which is out of bounds as well.
-        self.visit_i64(value as i64)
     }
 }
 
@@ -262,7 +261,7 @@ fn within<T: InputType>(value: &Value, bounds: RangeInclusive<f64>) -> Result<f6
 
 fn whole<T: InputType>(value: &Value, bounds: RangeInclusive<i64>) -> Result<i64, InputValueError<T>> {
     match value {
-        Value::Number(number) => match number.as_i64() {
+        Value::Number(number) => match number.as_i64().or_else(|| integral(number.as_f64()?)) {
             Some(number) if bounds.contains(&number) => Ok(number),
             _ => Err(InputValueError::custom(format!(
                 "{number} is no whole number from {} to {}",
@@ -272,6 +271,11 @@ fn whole<T: InputType>(value: &Value, bounds: RangeInclusive<i64>) -> Result<i64
         },
         _ => Err(InputValueError::expected_type(value.clone())),
     }
+}
+
+/// A float without a fraction. What is larger than an i64 becomes its end, which is out of all bounds.
+fn integral(value: f64) -> Option<i64> {
+    (value.fract() == 0.0).then_some(value as i64)
 }
 
 fn float(value: f64) -> Value {

@@ -7,6 +7,9 @@ pub(super) fn offset(payload: &[u8], line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(payload.len())
 }
 
+/// How serde begins to say that it stopped where a value is, and not within a text or a name.
+const AT_A_VALUE: [&str; 3] = ["expected value", "expected ident", "invalid number"];
+
 /// The number at which parsing stopped, if it is none or infinite: `NaN`, `-Infinity`, `1e999`.
 pub(super) fn non_finite(payload: &[u8], stop: usize, why: &serde_json::Error) -> Option<String> {
     let ends =
@@ -15,8 +18,10 @@ pub(super) fn non_finite(payload: &[u8], stop: usize, why: &serde_json::Error) -
     let end = payload[stop..].iter().position(ends).map_or(payload.len(), |at| stop + at);
     let word = String::from_utf8_lossy(&payload[start..end]).into_owned();
     let bare = word.trim_start_matches(['-', '+']).to_ascii_lowercase();
-    let named = bare.starts_with("nan") || bare.starts_with("inf");
-    (named || why.to_string().starts_with("number out of range")).then_some(word)
+    let why = why.to_string();
+    let says = |what: &str| why.starts_with(what);
+    let named = (bare.starts_with("nan") || bare.starts_with("inf")) && AT_A_VALUE.into_iter().any(says);
+    (named || says("number out of range")).then_some(word)
 }
 
 /// JSON pointer of the value in which the byte at `stop` is.

@@ -66,7 +66,7 @@ impl Fault {
     }
 
     fn about(mut self, tree: &Tree) -> Fault {
-        self.got.get_or_insert_with(|| excerpt(&tree.to_string()));
+        self.got.get_or_insert_with(|| tree.to_string());
         self
     }
 }
@@ -75,7 +75,7 @@ impl From<Fault> for Flaw {
     fn from(fault: Fault) -> Flaw {
         let got = fault.got.unwrap_or_else(|| "something else".to_owned());
         let detail = format!("expected {}, got {got}", fault.expected);
-        Flaw { reason: fault.reason, pointer: fault.pointer, detail }
+        Flaw::new(fault.reason, fault.pointer, detail)
     }
 }
 
@@ -89,7 +89,7 @@ impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(expected: T) -> Fault {
-        Fault::new(RejectionReason::TypeMismatch, expected, None)
+        Fault::new(RejectionReason::TypeMismatch, excerpt(&expected.to_string()), None)
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Fault {
@@ -106,12 +106,7 @@ impl de::Error for Fault {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Fault {
         let expected = format!("only the fields {}", expected.join(", "));
-        Fault::new(RejectionReason::TypeMismatch, expected, Some(format!("{field:?}"))).under(field)
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Fault {
-        let expected = format!("one of {}", expected.join(", "));
-        Fault::new(RejectionReason::TypeMismatch, expected, Some(format!("{variant:?}")))
+        Fault::new(RejectionReason::TypeMismatch, expected, Some(quoted(field))).under(field)
     }
 
     fn duplicate_field(field: &'static str) -> Fault {
@@ -177,7 +172,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.tree {
             Some(Tree::Bool(_)) => self.deserialize_any(visitor),
-            _ => Err(self.wrong("true or false")),
+            _ => Err(self.wrong(if self.optional { "true, false" } else { "true or false" })),
         }
     }
 
@@ -244,13 +239,18 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        match self.tree {
-            Some(Tree::Object(fields)) if fields.len() == 1 => {
-                let (name, value) = &fields[0];
-                visitor.visit_enum(Variant { name, reader: self.at(Some(value)) })
+        let wrong = || self.wrong(format!("an object with one of the fields {}", names.join(", ")));
+        let Some(Tree::Object(fields)) = self.tree else { return Err(wrong()) };
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            fields.iter().partition(|(name, _)| names.contains(&name.as_str()));
+        if let Some((name, _)) = unknown.first() {
+            if self.knowledge.exact {
+                return Err(Fault::unknown_field(name, names));
             }
-            _ => Err(self.wrong(format!("an object with one of the fields {}", names.join(", ")))),
+            self.knowledge.passed_over.set(true);
         }
+        let [(name, value)] = known[..] else { return Err(wrong()) };
+        visitor.visit_enum(Variant { name, reader: self.at(Some(value)) })
     }
 
     forward_to_deserialize_any! {
@@ -437,11 +437,16 @@ impl fmt::Display for Tree {
             Tree::Null => f.write_str("null"),
             Tree::Bool(value) => write!(f, "{value}"),
             Tree::Number(number) => write!(f, "{number}"),
-            Tree::Text(text) => write!(f, "{:?}", excerpt(text)),
+            Tree::Text(text) => f.write_str(&quoted(text)),
             Tree::List(_) => f.write_str("a list"),
             Tree::Object(_) => f.write_str("an object"),
         }
     }
+}
+
+/// The beginning of a text, so that what is kept of it is not larger than what came.
+fn quoted(text: &str) -> String {
+    excerpt(&format!("{:?}", excerpt(text)))
 }
 
 pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
