@@ -1,4 +1,4 @@
-//! What was asked of a device. Rows never change, but for the newest state.
+//! What was asked of a device or a service. Rows never change, but for the newest state.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,10 +9,12 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     /// The seq of its first entry in the journal.
     pub id: i64,
+    /// The device, or the topic of a service.
     pub source: i64,
     pub topic: String,
     pub payload: Vec<u8>,
     pub qos: i16,
+    /// What a device makes of the payload: 1 play, 2 stop, 3 resume. 0 for a service.
     pub action: i16,
     pub surface: i16,
     pub client_id: Option<String>,

@@ -8,5 +8,5 @@ pub mod journal;
 pub mod rejection_counts;
 pub mod rejections;
 pub mod retained;
-pub mod services;
 pub mod sources;
+pub mod topics;

@@ -1,4 +1,4 @@
-//! Who the journal speaks of: devices, and services of firmwares.
+//! What the journal speaks of: devices, services of firmwares, and topics of services.
 
 use sea_orm::entity::prelude::*;
 
@@ -8,8 +8,9 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i64,
-    /// 1 device, 2 service.
+    /// 1 device, 2 service, 3 topic of a service.
     pub class: i16,
+    /// `{device}`, `{firmware}/{service}`, or the whole topic.
     pub name: String,
     pub first_at: i64,
 }

@@ -12,12 +12,17 @@ pub use sea_orm_migration::MigratorTrait;
 
 mod m20261121_000001_journal;
 mod m20261122_000001_lists;
+mod m20261122_000002_services;
 
 pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_journal::Migration), Box::new(m20261122_000001_lists::Migration)]
+        vec![
+            Box::new(m20261121_000001_journal::Migration),
+            Box::new(m20261122_000001_lists::Migration),
+            Box::new(m20261122_000002_services::Migration),
+        ]
     }
 }
 

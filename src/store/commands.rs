@@ -1,9 +1,9 @@
-//! The command log: what was asked of devices, and how far it came.
+//! The command log: what was asked of devices and services, and how far it came.
 
 use std::collections::HashMap;
 
 use async_graphql::InputObject;
-use entity::{command_states as states, commands, journal, sources};
+use entity::{command_states as states, commands, journal, sources, topics};
 use sea_orm::{
     FromQueryResult, JoinType, Order,
     entity::prelude::*,
@@ -12,21 +12,32 @@ use sea_orm::{
 
 use super::{
     Store,
+    events::nameless,
     paging::{narrow_by, page},
     readings::{MAX_AT_ONCE, together},
+    services::topics_where,
     unreadable,
-    words::{DEVICE, Word},
+    words::{NO_ACTION, Word, class},
 };
 use crate::{
     error::Error,
-    model::{Action, CommandRecord, CommandState, Delivery, Page, Part, Seq, Surface, Timestamp},
+    model::{
+        Action, CommandRecord, CommandState, Delivery, Page, Part, Seq, ServiceTopic, Surface, Target,
+        Timestamp,
+    },
 };
 
 /// Which commands are meant: those that are all of what is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, InputObject)]
 pub struct CommandFilter {
-    /// Whom they are for.
+    /// The device that they are for.
     pub device: Option<String>,
+    /// The firmware whose services they are for.
+    pub firmware: Option<String>,
+    /// The name of the service that they are for.
+    pub service: Option<String>,
+    /// What follows the service in the topic that they go to: empty, or beginning with a slash.
+    pub suffix: Option<String>,
     /// What the device makes of them.
     pub action: Option<Action>,
     /// How far they have come.
@@ -38,8 +49,13 @@ pub struct CommandFilter {
 impl CommandFilter {
     /// Whether a command, as this record tells it, is one of those.
     pub fn has(&self, record: &CommandRecord) -> bool {
-        self.device.as_ref().is_none_or(|device| *device == record.device)
-            && self.action.is_none_or(|action| action == record.action)
+        let is = |wanted: &Option<String>, one: Option<&str>| wanted.is_none() || wanted.as_deref() == one;
+        let topic = record.target.service();
+        is(&self.device, record.target.device())
+            && is(&self.firmware, topic.map(ServiceTopic::firmware))
+            && is(&self.service, topic.map(ServiceTopic::name))
+            && is(&self.suffix, topic.map(ServiceTopic::suffix))
+            && self.action.is_none_or(|action| record.target.action() == Some(action))
             && self.state.is_none_or(|state| state == record.state)
             && self.surface.is_none_or(|surface| surface == record.surface)
     }
@@ -60,18 +76,41 @@ impl Store {
         devices: &[&str],
         part: Part,
     ) -> Result<HashMap<String, Page<CommandRecord>>, Error> {
-        let of = |device: &&str| {
-            let filter = CommandFilter { device: Some((*device).to_owned()), ..CommandFilter::default() };
-            listed(&filter, &part)
+        let of = |device: &str| CommandFilter { device: Some(device.to_owned()), ..CommandFilter::default() };
+        self.commands_for_each(devices, of, Target::device, part).await
+    }
+
+    /// The same for each of some services, each `{firmware}/{service}`.
+    pub async fn commands_of_each_service(
+        &self,
+        services: &[&str],
+        part: Part,
+    ) -> Result<HashMap<String, Page<CommandRecord>>, Error> {
+        let of = |service: &str| {
+            let (firmware, name) = service.split_once('/').unwrap_or((service, ""));
+            let (firmware, service) = (Some(firmware.to_owned()), Some(name.to_owned()));
+            CommandFilter { firmware, service, ..CommandFilter::default() }
         };
+        self.commands_for_each(services, of, |target| target.service().map(ServiceTopic::service), part).await
+    }
+
+    async fn commands_for_each(
+        &self,
+        names: &[&str],
+        of: impl Fn(&str) -> CommandFilter,
+        whose: impl Fn(&Target) -> Option<&str>,
+        part: Part,
+    ) -> Result<HashMap<String, Page<CommandRecord>>, Error> {
         let mut found = HashMap::<String, Vec<CommandRecord>>::new();
-        for devices in devices.chunks(MAX_AT_ONCE) {
-            for record in self.command_records(&together(devices.iter().map(of))).await? {
-                found.entry(record.device.clone()).or_default().push(record);
+        for names in names.chunks(MAX_AT_ONCE) {
+            let query = together(names.iter().map(|name| listed(&of(name), &part)));
+            for record in self.command_records(&query).await? {
+                if let Some(name) = whose(&record.target).map(str::to_owned) {
+                    found.entry(name).or_default().push(record);
+                }
             }
         }
-        let pages =
-            found.into_iter().map(|(device, records)| (device, page(records, &part, |record| record.id)));
+        let pages = found.into_iter().map(|(name, records)| (name, page(records, &part, |record| record.id)));
         Ok(pages.collect())
     }
 
@@ -131,7 +170,9 @@ impl Store {
             .limit(1)
             .take();
         let mut query = CommandRow::select();
-        query.and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(last));
+        query
+            .and_where(sources::Column::Class.eq(class::DEVICE))
+            .and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(last));
         self.command_records(&query).await
     }
 
@@ -181,11 +222,46 @@ fn listed(filter: &CommandFilter, part: &Part) -> SelectStatement {
         let source = Query::select()
             .column(sources::Column::Id)
             .from(sources::Entity)
-            .and_where(sources::Column::Class.eq(DEVICE))
+            .and_where(sources::Column::Class.eq(class::DEVICE))
             .and_where(sources::Column::Name.eq(device))
             .take();
         query.and_where(column(commands::Column::Source).eq(source));
     }
+    if filter.firmware.is_some() || filter.service.is_some() || filter.suffix.is_some() {
+        query.and_where(column(commands::Column::Id).in_subquery(of_services(filter, part)));
+    }
+    restrict(&mut query, filter, part);
+    query
+}
+
+/// The ids of commands for services that can stand in a part of the command log: of each topic the first, so that a long
+/// log is never read as a whole.
+fn of_services(filter: &CommandFilter, part: &Part) -> SelectStatement {
+    let mut of_topic = Query::select()
+        .column(commands::Column::Id.as_column_ref())
+        .from(commands::Entity)
+        .and_where(
+            Expr::col(commands::Column::Source.as_column_ref())
+                .eq(Expr::col(topics::Column::Source.as_column_ref())),
+        )
+        .take();
+    restrict(&mut of_topic, filter, part);
+    let [firmware, service, suffix] =
+        [&filter.firmware, &filter.service, &filter.suffix].map(Option::as_deref);
+    let mut query = topics_where(firmware, service, suffix);
+    query
+        .expr(Expr::col(("found", commands::Column::Id)))
+        .join_as(
+            JoinType::InnerJoin,
+            commands::Entity,
+            "found",
+            Expr::col(("found", commands::Column::Id)).in_subquery(of_topic),
+        )
+        .take()
+}
+
+/// Narrows a query on commands to a part and to what a filter says of the commands themselves.
+fn restrict(query: &mut SelectStatement, filter: &CommandFilter, part: &Part) {
     if let Some(action) = filter.action {
         query.and_where(commands::Column::Action.eq(action.number()));
     }
@@ -195,8 +271,7 @@ fn listed(filter: &CommandFilter, part: &Part) -> SelectStatement {
     if let Some(surface) = filter.surface {
         query.and_where(commands::Column::Surface.eq(surface.number()));
     }
-    narrow_by(&mut query, commands::Column::Id.as_column_ref(), part);
-    query
+    narrow_by(query, commands::Column::Id.as_column_ref(), part);
 }
 
 /// A state of a command, with all that is known of the command.
@@ -206,7 +281,7 @@ struct CommandRow {
     seq: i64,
     accepted_at: i64,
     at: i64,
-    device: String,
+    source: String,
     action: i16,
     topic: String,
     payload: Vec<u8>,
@@ -237,7 +312,7 @@ impl CommandRow {
                 column(commands::Column::Address),
                 column(commands::Column::IdempotencyKey),
             ])
-            .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "device")
+            .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "source")
             .from(states::Entity)
             .inner_join(
                 commands::Entity,
@@ -258,13 +333,17 @@ impl CommandRow {
     }
 
     fn record(self) -> Result<CommandRecord, Error> {
+        let target = if self.action == NO_ACTION {
+            Target::Service(self.source.parse().map_err(|_| nameless(self.seq, &self.source))?)
+        } else {
+            Target::Device { device: self.source, action: Action::of(self.action, self.seq)? }
+        };
         Ok(CommandRecord {
             id: Seq(self.id),
             seq: Seq(self.seq),
             accepted_at: Timestamp(self.accepted_at),
             at: Timestamp(self.at),
-            device: self.device,
-            action: Action::of(self.action, self.seq)?,
+            target,
             topic: self.topic,
             payload: String::from_utf8(self.payload).map_err(|why| unreadable(self.seq, why))?,
             state: CommandState::of(self.state, self.seq)?,
@@ -282,7 +361,7 @@ mod tests {
     use super::*;
     use crate::{
         model::Cursor,
-        store::samples::{House, accepted, moved, reading},
+        store::samples::{House, accepted, accepted_by_service, moved, reading},
     };
 
     #[tokio::test]
@@ -351,9 +430,81 @@ mod tests {
             by(CommandFilter { device: Some("a".into()), ..CommandFilter::default() }),
             by(CommandFilter { state: Some(CommandState::Expired), ..CommandFilter::default() }),
             by(CommandFilter { surface: Some(Surface::Mqtt), ..CommandFilter::default() }),
+            by(for_service("rig", "fan", "/config")),
+            by(CommandFilter { suffix: Some("/config".into()), ..CommandFilter::default() }),
         ] {
             let plan = house.plan(&query).await;
             assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+        }
+        let plan = house.plan(&by(for_service("rig", "fan", "/config"))).await;
+        for wanted in ["sources_class_name", "topics_service_suffix", "commands_source_id"] {
+            assert!(plan.iter().any(|step| step.contains(wanted)), "{plan:?}");
+        }
+    }
+
+    fn for_service(firmware: &str, service: &str, suffix: &str) -> CommandFilter {
+        let [firmware, service, suffix] =
+            [firmware, service, suffix].map(|wanted| Some(wanted.to_owned()).filter(|wanted| wanted != "*"));
+        CommandFilter { firmware, service, suffix, ..CommandFilter::default() }
+    }
+
+    #[tokio::test]
+    async fn commands_for_services_are_listed_by_what_they_are_for() {
+        let mut house = House::new().await;
+        let device = accepted(&mut house, "rig", None).await;
+        let mut all = vec![device];
+        for topic in
+            ["rig/fan", "rig/fan/config", "rig/pump/config", "rig2/fan/config", "ri/g/fan", "rig/fan/config"]
+        {
+            all.push(accepted_by_service(&mut house, topic).await);
+        }
+        all[3] = moved(&mut house, all[3].clone(), CommandState::Published, Some(Delivery::Sent)).await;
+        assert_eq!(house.store.command(all[3].id).await.unwrap().as_ref(), Some(&all[3]));
+        let filters = [
+            (for_service("rig", "*", "*"), 4),
+            (for_service("rig", "fan", "*"), 3),
+            (for_service("rig", "fan", "/config"), 2),
+            (for_service("rig", "fan", ""), 1),
+            (for_service("*", "fan", "*"), 4),
+            (for_service("*", "an", "*"), 0),
+            (for_service("*", "*", "/config"), 4),
+            (CommandFilter { state: Some(CommandState::Published), ..for_service("rig", "*", "*") }, 1),
+            (CommandFilter { device: Some("rig".into()), ..for_service("rig", "*", "*") }, 0),
+            (CommandFilter { action: Some(Action::Play), ..CommandFilter::default() }, 1),
+            (CommandFilter { action: Some(Action::Play), ..for_service("rig", "*", "*") }, 0),
+        ];
+        for (filter, count) in filters {
+            let wanted: Vec<_> = all.iter().rev().filter(|record| filter.has(record)).cloned().collect();
+            assert_eq!(wanted.len(), count, "{filter:?}");
+            let mut listed = Vec::new();
+            let mut part = Part::of(None, 2);
+            loop {
+                let page = house.store.commands(&filter, part).await.unwrap();
+                listed.extend(page.items);
+                part.cursor = page.next;
+                if part.cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(listed, wanted, "{filter:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn commands_for_each_service_are_those_for_that_service() {
+        let mut house = House::new().await;
+        accepted(&mut house, "rig", None).await;
+        for topic in ["rig/fan/config", "rig/pump", "rig/fan", "lab/fan/config", "rig/fan/config"] {
+            accepted_by_service(&mut house, topic).await;
+        }
+        for part in [Part::of(None, 2), Part::of(Some(Cursor::After(Seq(1))), 9)] {
+            let asked = ["rig/fan", "rig/pump", "lab/pump"];
+            let each = house.store.commands_of_each_service(&asked, part).await.unwrap();
+            assert_eq!(each.len(), 2);
+            for (service, name) in [("rig/fan", "fan"), ("rig/pump", "pump")] {
+                let filter = for_service("rig", name, "*");
+                assert_eq!(each[service], house.store.commands(&filter, part).await.unwrap());
+            }
         }
     }
 

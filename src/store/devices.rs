@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use entity::{journal, sources};
 use sea_orm::{
     entity::prelude::*,
-    sea_query::{Expr, ExprTrait, Func, Query},
+    sea_query::{Expr, ExprTrait},
 };
 
 use super::{
     Store,
-    events::Entry,
-    words::{DEVICE, kind},
+    events::{Entry, last},
+    words::{class, kind},
 };
 use crate::{
     error::Error,
@@ -44,8 +44,9 @@ impl Store {
             facts_of(&mut devices, name).presence = Some(change);
         }
         for record in self.last_published_as_of(seq).await? {
-            let name = record.device.clone();
-            facts_of(&mut devices, name).command = Some(record);
+            if let Some(name) = record.target.device().map(str::to_owned) {
+                facts_of(&mut devices, name).command = Some(record);
+            }
         }
         Ok(devices.into_values().collect())
     }
@@ -53,24 +54,14 @@ impl Store {
     /// The last entry of one kind about each device. One look into the index for each device, whatever the
     /// length of the journal.
     async fn last_entries_as_of(&self, kind: i16, seq: Seq) -> Result<Vec<Entry>, Error> {
-        let other = |column| Expr::col(("other", column));
-        let any = Query::select()
-            .expr(other(journal::Column::Seq).max())
-            .from_as(journal::Entity, "other")
-            .and_where(other(journal::Column::Source).eq(Expr::col(sources::Column::Id.as_column_ref())))
-            .and_where(other(journal::Column::Kind).eq(kind))
-            .and_where(other(journal::Column::Seq).lte(seq.0))
-            .take();
-        // What was replayed is the last only of a device that has nothing else.
-        let heard = any.clone().and_where(other(journal::Column::ReplayOf).is_null()).take();
-        let last = Func::coalesce([
-            Expr::SubQuery(None, Box::new(heard.into())),
-            Expr::SubQuery(None, Box::new(any.into())),
-        ]);
         let mut query = Entry::select();
-        query
-            .and_where(sources::Column::Class.eq(DEVICE))
-            .and_where(Expr::col(journal::Column::Seq.as_column_ref()).eq(last));
+        query.and_where(sources::Column::Class.eq(class::DEVICE)).and_where(
+            Expr::col(journal::Column::Seq.as_column_ref()).eq(last(
+                kind,
+                sources::Column::Id.as_column_ref(),
+                seq,
+            )),
+        );
         self.rows(&query).await
     }
 }
@@ -86,7 +77,9 @@ mod tests {
     use super::*;
     use crate::{
         model::{CommandState, Event},
-        store::samples::{House, accepted, moved, presence, reading},
+        store::samples::{
+            House, accepted, moved, presence, reading, service, service_command, service_reading,
+        },
     };
 
     #[tokio::test]
@@ -116,5 +109,16 @@ mod tests {
         assert_eq!(b.reading.clone().map(Event::Reading), second[0].event);
         assert_eq!(b.command, Some(published));
         assert_eq!(house.store.devices_as_of(Seq::ZERO).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn services_are_no_devices() {
+        let mut house = House::new().await;
+        let mut record = service_command("rig/a/1");
+        if let Some(Event::Command(record)) = &mut record.event {
+            record.state = CommandState::Unconfirmable;
+        }
+        house.append(&mut [service_reading("rig/a", b"1"), service("rig/a"), record]).await;
+        assert_eq!(house.store.devices_as_of(Seq(3)).await.unwrap(), []);
     }
 }

@@ -6,16 +6,20 @@ use futures_util::TryStreamExt;
 use sea_orm::{
     FromQueryResult, JoinType, Order,
     entity::prelude::*,
-    sea_query::{Expr, ExprTrait, Query, SelectStatement},
+    sea_query::{Expr, ExprTrait, Func, FunctionCall, IntoColumnRef, Query, SelectStatement},
 };
 
 use super::{
     Store, unreadable,
-    words::{PresenceBody, SessionBody, kind},
+    words::{PresenceBody, ServiceBody, SessionBody, kind},
 };
 use crate::{
     error::Error,
-    model::{Event, PresenceChange, Reading, SensorPayload, Seq, SessionChange, Timestamp},
+    json,
+    model::{
+        Event, PresenceChange, Reading, SensorPayload, Seq, ServiceChange, ServiceReading, ServiceTopic,
+        SessionChange, Timestamp,
+    },
 };
 
 /// What entries that are told one after the other may weigh, in bytes: a payload may be large, the machine small,
@@ -60,6 +64,8 @@ impl Store {
                     kind::SESSION => Event::Session(entry.session()?),
                     kind::COMMAND => Event::Command(commands.next().ok_or_else(|| lost(seq))?),
                     kind::REJECTION => Event::Rejection(rejections.next().ok_or_else(|| lost(seq))?),
+                    kind::SERVICE => Event::Service(entry.service()?),
+                    kind::SERVICE_READING => Event::ServiceReading(entry.service_reading()?),
                     unknown => return Err(unreadable(seq.0, anyhow::anyhow!("{unknown} is no kind"))),
                 };
                 if event.seq() == seq { Ok(event) } else { Err(lost(seq)) }
@@ -103,7 +109,27 @@ fn lost(seq: Seq) -> Error {
     unreadable(seq.0, anyhow::anyhow!("its details are missing"))
 }
 
-/// An entry of the journal and the name of the device it is about.
+/// What no service has as its name.
+pub(super) fn nameless(seq: i64, name: &str) -> Error {
+    unreadable(seq, anyhow::anyhow!("{name:?} is no service, nor a topic of one"))
+}
+
+/// The last entry of one kind about a source, up to `seq`, inclusive: one look into the index. What was replayed is the
+/// last only where there is nothing else.
+pub(super) fn last(kind: i16, source: impl IntoColumnRef, seq: Seq) -> FunctionCall {
+    let other = |column| Expr::col(("other", column));
+    let any = Query::select()
+        .expr(other(journal::Column::Seq).max())
+        .from_as(journal::Entity, "other")
+        .and_where(other(journal::Column::Source).eq(Expr::col(source)))
+        .and_where(other(journal::Column::Kind).eq(kind))
+        .and_where(other(journal::Column::Seq).lte(seq.0))
+        .take();
+    let heard = any.clone().and_where(other(journal::Column::ReplayOf).is_null()).take();
+    Func::coalesce([Expr::SubQuery(None, Box::new(heard.into())), Expr::SubQuery(None, Box::new(any.into()))])
+}
+
+/// An entry of the journal and the name of what it is about.
 #[derive(FromQueryResult)]
 pub(super) struct Entry {
     pub(super) seq: i64,
@@ -111,7 +137,7 @@ pub(super) struct Entry {
     kind: i16,
     body: Option<Vec<u8>>,
     replay_of: Option<i64>,
-    pub(super) device: Option<String>,
+    pub(super) source: Option<String>,
 }
 
 impl Entry {
@@ -124,7 +150,7 @@ impl Entry {
                 journal::Column::Body.as_column_ref(),
                 journal::Column::ReplayOf.as_column_ref(),
             ])
-            .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "device")
+            .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "source")
             .from(journal::Entity)
             .join(
                 JoinType::LeftJoin,
@@ -137,16 +163,16 @@ impl Entry {
 
     pub(super) fn reading(self) -> Result<Reading, Error> {
         let payload = Bytes::from(self.body.unwrap_or_default());
-        let said: SensorPayload =
-            serde_json::from_slice(&payload).map_err(|why| unreadable(self.seq, why))?;
-        let reading = said.typed(Seq(self.seq), Timestamp(self.at), self.device.unwrap_or_default(), payload);
+        let (said, _) = json::read::<SensorPayload>(&payload)
+            .map_err(|flaw| unreadable(self.seq, anyhow::anyhow!("{flaw}")))?;
+        let reading = said.typed(Seq(self.seq), Timestamp(self.at), self.source.unwrap_or_default(), payload);
         Ok(Reading { replay_of: self.replay_of.map(Seq), ..reading })
     }
 
     pub(super) fn presence(self) -> Result<PresenceChange, Error> {
         let body: PresenceBody = serde_json::from_slice(&self.body.unwrap_or_default())
             .map_err(|why| unreadable(self.seq, why))?;
-        Ok(body.typed(Seq(self.seq), Timestamp(self.at), self.device.unwrap_or_default()))
+        Ok(body.typed(Seq(self.seq), Timestamp(self.at), self.source.unwrap_or_default()))
     }
 
     fn session(self) -> Result<SessionChange, Error> {
@@ -154,12 +180,35 @@ impl Entry {
             .map_err(|why| unreadable(self.seq, why))?;
         Ok(body.typed(Seq(self.seq), Timestamp(self.at)))
     }
+
+    pub(super) fn service(self) -> Result<ServiceChange, Error> {
+        let body: ServiceBody = serde_json::from_slice(&self.body.unwrap_or_default())
+            .map_err(|why| unreadable(self.seq, why))?;
+        let name = self.source.unwrap_or_default();
+        let service = name.parse().map_err(|_| nameless(self.seq, &name))?;
+        Ok(body.typed(Seq(self.seq), Timestamp(self.at), service))
+    }
+
+    pub(super) fn service_reading(self) -> Result<ServiceReading, Error> {
+        let name = self.source.unwrap_or_default();
+        let topic: ServiceTopic = name.parse().map_err(|_| nameless(self.seq, &name))?;
+        Ok(ServiceReading {
+            seq: Seq(self.seq),
+            at: Timestamp(self.at),
+            topic,
+            replay_of: self.replay_of.map(Seq),
+            payload: Bytes::from(self.body.unwrap_or_default()),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::samples::{House, command, large, presence, reading, rejected, session};
+    use crate::store::samples::{
+        House, command, large, presence, reading, rejected, service, service_command, service_reading,
+        session,
+    };
 
     #[tokio::test]
     async fn large_events_come_a_few_at_a_time() {
@@ -181,13 +230,21 @@ mod tests {
         let mut house = House::new().await;
         let mut written = Vec::new();
         for n in 0..6 {
-            let mut drafts =
-                [command("a"), rejected("sensors/x", b"x"), session(), presence("b"), reading("a", n.into())];
-            drafts.rotate_left(n as usize % 5);
+            let mut drafts = [
+                command("a"),
+                rejected("sensors/x", b"x"),
+                session(),
+                presence("b"),
+                reading("a", n.into()),
+                service_command("rig/a/1"),
+                service_reading("rig/a", b"true"),
+                service("rig/a"),
+            ];
+            drafts.rotate_left(n as usize % 8);
             house.append(&mut drafts).await;
             written.extend(drafts.into_iter().filter_map(|draft| draft.event));
         }
-        for limit in [1, 2, 7, 30, 31] {
+        for limit in [1, 2, 7, 48, 49] {
             let (mut told, mut after) = (Vec::new(), Seq::ZERO);
             loop {
                 let page = house.store.events(after, limit).await.unwrap();
@@ -212,5 +269,31 @@ mod tests {
         assert_eq!(&reading.payload[..], payload);
         assert!(reading.over_threshold, "the temperature has reached the threshold");
         assert_eq!(Some(Event::Reading(reading)), drafts[0].event);
+    }
+
+    #[tokio::test]
+    async fn a_reading_of_a_service_comes_back_byte_for_byte() {
+        let mut house = House::new().await;
+        let payloads: [&[u8]; 4] = [b"true", br#" {"unit":"V" ,"value":1e0,"more":[1]}"#, b"[ 1.50,2 ]", b""];
+        for payload in payloads {
+            let mut drafts = [service_reading("rig 1/\u{e9}/a/b", payload)];
+            house.append(&mut drafts).await;
+            let last = Seq(house.journal.head().0 - 1);
+            let Event::ServiceReading(reading) = house.store.events(last, 1).await.unwrap().remove(0) else {
+                panic!("not a reading of a service");
+            };
+            assert_eq!(&reading.payload[..], payload);
+            assert_eq!(Some(Event::ServiceReading(reading)), drafts[0].event);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_a_service_names_the_reading_before_it() {
+        let mut house = House::new().await;
+        house.append(&mut [session(), service_reading("rig/a/tare", b"true"), service("rig/a")]).await;
+        let Event::Service(change) = house.store.events(Seq(2), 1).await.unwrap().remove(0) else {
+            panic!("not a service");
+        };
+        assert_eq!(change.evidence.map(|evidence| evidence.seq), Some(Seq(2)));
     }
 }

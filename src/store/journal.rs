@@ -5,21 +5,21 @@
 
 use std::collections::HashMap;
 
-use entity::{command_states, commands, journal, rejection_counts, rejections, retained, sources};
+use entity::{command_states, commands, journal, rejection_counts, rejections, retained, sources, topics};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, IntoActiveModel, QuerySelect, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait, entity::prelude::*, sea_query::OnConflict,
+    DatabaseConnection, DatabaseTransaction, DbErr, IntoActiveModel, QuerySelect, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait, entity::prelude::*, sea_query::OnConflict,
     sqlx::sqlite::SqliteConnectOptions,
 };
 
 use super::{
     Store,
     rejections::Tally,
-    words::{DEVICE, PresenceBody, SessionBody, Word, kind},
+    words::{NO_ACTION, PresenceBody, ServiceBody, SessionBody, Word, class, kind},
 };
 use crate::{
     error::Error,
-    model::{CommandRecord, Event, Rejection, Retained, Seq, Timestamp},
+    model::{CommandRecord, Event, Rejection, Retained, Seq, ServiceTopic, Target, Timestamp},
 };
 
 /// The widest table has 12 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
@@ -27,6 +27,9 @@ const ROWS_PER_STATEMENT: usize = 500;
 
 /// With which the gateway sends every command.
 const COMMAND_QOS: i16 = 1;
+
+/// What SQLite calls too big, a violated constraint, a mismatched type and a parameter out of range.
+const REFUSALS: [i32; 4] = [18, 19, 20, 25];
 
 /// One thing to write: an event, a retained message, or both.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,14 +74,11 @@ impl Journal {
             None => self.recovered().await?,
         };
         let batch = Batch::of(drafts, &mut memory)?;
-        let places = batch.write(&self.db).await?;
+        let placed = batch.write(&self.db).await?;
         self.head = memory.head;
         self.memory = Some(memory);
-        for (draft, place) in drafts.iter_mut().zip(places) {
-            match (&mut draft.event, place) {
-                (Some(event), Some(place)) => event.place(place),
-                _ => draft.event = None,
-            }
+        for (draft, event) in drafts.iter_mut().zip(placed) {
+            draft.event = event;
         }
         Ok(())
     }
@@ -98,11 +98,28 @@ impl Journal {
     }
 }
 
+/// Whether the database works and yet refuses what was to be written: the same drafts may be tried again once, because
+/// what the writer knows is then read anew, and after that never will be written.
+pub fn refused(why: &Error) -> bool {
+    let Error::Internal(why) = why else { return false };
+    if why.is::<serde_json::Error>() {
+        return true;
+    }
+    let Some(DbErr::Exec(RuntimeErr::SqlxError(why)) | DbErr::Query(RuntimeErr::SqlxError(why))) =
+        why.downcast_ref()
+    else {
+        return false;
+    };
+    let code = why.as_database_error().and_then(|why| why.code()?.parse::<i32>().ok());
+    // What follows the lower byte says which constraint.
+    code.is_some_and(|code| REFUSALS.contains(&(code & 0xff)))
+}
+
 /// What the writer knows without asking the database.
 struct Memory {
     head: Seq,
-    /// Ids of devices by their names.
-    devices: HashMap<String, i64>,
+    /// Ids of sources by their classes and names.
+    sources: HashMap<i16, HashMap<String, i64>>,
     last_source: i64,
     tally: Tally,
 }
@@ -116,25 +133,26 @@ impl Memory {
             .into_tuple()
             .all(db)
             .await?;
-        Ok(Memory {
-            head: super::head(db).await?,
-            last_source: known.iter().map(|(id, _, _)| *id).max().unwrap_or_default(),
-            devices: known
-                .into_iter()
-                .filter(|(_, class, _)| *class == DEVICE)
-                .map(|(id, _, name)| (name, id))
-                .collect(),
-            tally: Tally::load(db).await?,
-        })
+        let last_source = known.iter().map(|(id, _, _)| *id).max().unwrap_or_default();
+        let mut sources = HashMap::<i16, HashMap<String, i64>>::new();
+        for (id, class, name) in known {
+            sources.entry(class).or_default().insert(name, id);
+        }
+        Ok(Memory { head: super::head(db).await?, sources, last_source, tally: Tally::load(db).await? })
+    }
+
+    fn source(&self, class: i16, name: &str) -> Option<i64> {
+        self.sources.get(&class)?.get(name).copied()
     }
 }
 
 /// The rows of one transaction.
 #[derive(Default)]
 struct Batch {
-    /// Of each draft's event.
-    places: Vec<Option<Seq>>,
+    /// Each draft's event in its place, if it is given one.
+    placed: Vec<Option<Event>>,
     sources: Vec<sources::Model>,
+    topics: Vec<topics::Model>,
     journal: Vec<journal::Model>,
     commands: Vec<commands::Model>,
     states: Vec<command_states::Model>,
@@ -151,11 +169,11 @@ impl Batch {
         let mut batch = Batch::default();
         let mut retained = HashMap::new();
         for draft in drafts {
-            let place = match &draft.event {
-                Some(event) => batch.add(event, memory)?,
+            let placed = match &draft.event {
+                Some(event) => batch.add(event.clone(), memory)?,
                 None => None,
             };
-            batch.places.push(place);
+            batch.placed.push(placed);
             if let Some(message) = &draft.retained {
                 // Of several on one topic the last stays.
                 retained.insert(&message.topic, message);
@@ -167,19 +185,21 @@ impl Batch {
         Ok(batch)
     }
 
-    /// The place of the event, if it is given one.
-    fn add(&mut self, event: &Event, memory: &mut Memory) -> Result<Option<Seq>, Error> {
+    /// The event in its place, if it is given one.
+    fn add(&mut self, mut event: Event, memory: &mut Memory) -> Result<Option<Event>, Error> {
         let seq = memory.head.next();
+        // First of all: the place completes what some events say.
+        event.place(seq);
         let at = event.at();
         let mut replay_of = None;
-        let (kind, source, body) = match event {
+        let (kind, source, body) = match &event {
             Event::Reading(reading) => {
-                let source = self.source(&reading.device, at, memory);
+                let source = self.source(class::DEVICE, &reading.device, at, memory);
                 replay_of = reading.replay_of.map(|rejection| rejection.0);
                 (kind::READING, Some(source), Some(reading.payload.to_vec()))
             }
             Event::Presence(change) => {
-                let source = self.source(&change.device, at, memory);
+                let source = self.source(class::DEVICE, &change.device, at, memory);
                 let body = serde_json::to_vec(&PresenceBody::of(&change.presence));
                 (kind::PRESENCE, Some(source), Some(body.map_err(Error::internal)?))
             }
@@ -188,8 +208,11 @@ impl Batch {
                 (kind::SESSION, None, Some(body.map_err(Error::internal)?))
             }
             Event::Command(record) => {
-                let source = self.source(&record.device, at, memory);
-                self.command(record, seq, source);
+                let source = match &record.target {
+                    Target::Device { device, .. } => self.source(class::DEVICE, device, at, memory),
+                    Target::Service(topic) => self.topic(topic, at, memory),
+                };
+                self.command(record, source);
                 (kind::COMMAND, Some(source), None)
             }
             Event::Rejection(rejection) => {
@@ -198,37 +221,57 @@ impl Batch {
                 let Some(size) = sample else {
                     return Ok(None);
                 };
-                self.rejection(rejection, seq, size);
+                self.rejection(rejection, size);
                 (kind::REJECTION, None, None)
+            }
+            Event::ServiceReading(reading) => {
+                let source = self.topic(&reading.topic, at, memory);
+                replay_of = reading.replay_of.map(|rejection| rejection.0);
+                (kind::SERVICE_READING, Some(source), Some(reading.payload.to_vec()))
+            }
+            Event::Service(change) => {
+                let source = self.source(class::SERVICE, change.service.as_str(), at, memory);
+                let body = serde_json::to_vec(&ServiceBody::of(change));
+                (kind::SERVICE, Some(source), Some(body.map_err(Error::internal)?))
             }
         };
         memory.head = seq;
         self.journal.push(journal::Model { seq: seq.0, at: at.0, kind, source, body, replay_of });
-        Ok(Some(seq))
+        Ok(Some(event))
     }
 
-    /// The id of a device, a new one if the device has never been heard of.
-    fn source(&mut self, device: &str, at: Timestamp, memory: &mut Memory) -> i64 {
-        if let Some(id) = memory.devices.get(device) {
-            return *id;
+    /// The id of a source, a new one if it has never been heard of.
+    fn source(&mut self, class: i16, name: &str, at: Timestamp, memory: &mut Memory) -> i64 {
+        if let Some(id) = memory.source(class, name) {
+            return id;
         }
         memory.last_source += 1;
         let id = memory.last_source;
-        memory.devices.insert(device.to_owned(), id);
-        self.sources.push(sources::Model { id, class: DEVICE, name: device.to_owned(), first_at: at.0 });
+        memory.sources.entry(class).or_default().insert(name.to_owned(), id);
+        self.sources.push(sources::Model { id, class, name: name.to_owned(), first_at: at.0 });
         id
     }
 
-    fn command(&mut self, record: &CommandRecord, seq: Seq, source: i64) {
-        let command = if record.id == Seq::ZERO { seq } else { record.id };
-        if command == seq {
+    /// The id of a topic of a service, a new one and perhaps a new service if it has never been heard of.
+    fn topic(&mut self, topic: &ServiceTopic, at: Timestamp, memory: &mut Memory) -> i64 {
+        if let Some(id) = memory.source(class::TOPIC, topic.as_str()) {
+            return id;
+        }
+        let service = self.source(class::SERVICE, topic.service(), at, memory);
+        let source = self.source(class::TOPIC, topic.as_str(), at, memory);
+        self.topics.push(topics::Model { source, service, suffix: topic.suffix().to_owned() });
+        source
+    }
+
+    fn command(&mut self, record: &CommandRecord, source: i64) {
+        if record.id == record.seq {
             self.commands.push(commands::Model {
-                id: seq.0,
+                id: record.id.0,
                 source,
                 topic: record.topic.clone(),
                 payload: record.payload.clone().into_bytes(),
                 qos: COMMAND_QOS,
-                action: record.action.number(),
+                action: record.target.action().map_or(NO_ACTION, Word::number),
                 surface: record.surface.number(),
                 client_id: record.client_id.clone(),
                 address: record.address.clone(),
@@ -237,19 +280,19 @@ impl Batch {
                 state: record.state.number(),
             });
         } else {
-            self.moved.insert(command.0, record.state.number());
+            self.moved.insert(record.id.0, record.state.number());
         }
         self.states.push(command_states::Model {
-            seq: seq.0,
-            command: command.0,
+            seq: record.seq.0,
+            command: record.id.0,
             state: record.state.number(),
             delivery: record.delivery.map(Word::number),
         });
     }
 
-    fn rejection(&mut self, rejection: &Rejection, seq: Seq, size: i64) {
+    fn rejection(&mut self, rejection: &Rejection, size: i64) {
         self.rejections.push(rejections::Model {
-            seq: seq.0,
+            seq: rejection.seq.0,
             topic: rejection.topic.clone(),
             payload: rejection.payload.to_vec(),
             qos: rejection.qos.into(),
@@ -275,14 +318,15 @@ impl Batch {
         });
     }
 
-    /// Commits the rows; gives the places of the drafts' events.
-    async fn write(self, db: &DatabaseConnection) -> Result<Vec<Option<Seq>>, DbErr> {
+    /// Commits the rows; gives the drafts' events in their places.
+    async fn write(self, db: &DatabaseConnection) -> Result<Vec<Option<Event>>, DbErr> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
         let transaction = db.begin_with_options(options).await?;
         insert(&transaction, self.sources, None).await?;
+        insert(&transaction, self.topics, None).await?;
         insert(&transaction, self.journal, None).await?;
         insert(&transaction, self.commands, None).await?;
         insert(&transaction, self.states, None).await?;
@@ -303,7 +347,7 @@ impl Batch {
                 .await?;
         }
         transaction.commit().await?;
-        Ok(self.places)
+        Ok(self.placed)
     }
 }
 
@@ -370,6 +414,29 @@ mod tests {
         assert_eq!(seqs.collect::<Vec<_>>(), [Seq(2), Seq(3), Seq(4)]);
         assert_eq!(house.store.events(Seq::ZERO, 10).await.unwrap().len(), 4);
         assert_eq!(house.counts().await, [("sensors/b".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_told_from_a_disk_that_fails() {
+        let mut house = House::new().await;
+        let mut replayed = reading("a", 20.0);
+        if let Some(Event::Reading(reading)) = &mut replayed.event {
+            reading.replay_of = Some(Seq(1));
+        }
+        house.append(&mut [replayed.clone()]).await;
+        // No rejection is replayed twice.
+        for _ in 0..2 {
+            assert!(refused(&house.journal.append(&mut [replayed.clone()]).await.unwrap_err()));
+        }
+        house.append(&mut [reading("a", 20.0)]).await;
+
+        house.journal.execute("PRAGMA query_only = ON").await;
+        assert!(!refused(&house.journal.append(&mut [reading("a", 20.0)]).await.unwrap_err()));
+        house.journal.execute("PRAGMA query_only = OFF").await;
+        house.append(&mut [reading("a", 20.0)]).await;
+        house.journal.execute("PRAGMA max_page_count = 40").await;
+        let large = vec![b'x'; 1 << 20];
+        assert!(!refused(&house.journal.append(&mut [retained("t", &large)]).await.unwrap_err()));
     }
 
     #[tokio::test]

@@ -30,12 +30,15 @@ mod rejections;
 mod retained;
 #[cfg(test)]
 mod samples;
+mod service_readings;
+mod services;
 mod words;
 
 pub use commands::CommandFilter;
 pub use devices::DeviceFacts;
-pub use journal::{Draft, Journal};
+pub use journal::{Draft, Journal, refused};
 pub use rejections::RejectionFilter;
+pub use services::TopicFacts;
 
 /// Enough for the pages of a few people at once; more would only wait for the same disk.
 const MAX_READERS: u32 = 4;
@@ -166,13 +169,15 @@ fn unreadable(seq: i64, why: impl Into<anyhow::Error>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::samples::{House, command, presence, reading, rejected, session};
+    use super::samples::{
+        House, command, presence, reading, rejected, service, service_command, service_reading, session,
+    };
     use super::*;
-    use crate::model::{CommandState, Event};
+    use crate::model::{CommandState, Event, Part};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     #[tokio::test]
-    async fn a_page_of_events_takes_three_statements_and_devices_take_three() {
+    async fn statements_do_not_grow_with_what_is_asked_for() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let _counting = metrics::set_default_local_recorder(&recorder);
         let statements = || {
@@ -185,15 +190,79 @@ mod tests {
             let mut drafts = [reading(device, 20.0), presence(device), session(), command(device)];
             house.append(&mut drafts).await;
             house.append(&mut [rejected(device, b"x")]).await;
+            let name = format!("rig/{device}");
+            let topic = format!("{name}/1");
+            let mut drafts = [service_reading(&topic, b"1"), service(&name), service_command(&topic)];
+            house.append(&mut drafts).await;
         }
+        let services = ["rig/a", "rig/b", "rig/c", "rig/d"];
 
         let before = statements();
-        assert_eq!(house.store.events(Seq::ZERO, 100).await.unwrap().len(), 20);
+        assert_eq!(house.store.events(Seq::ZERO, 100).await.unwrap().len(), 32);
         assert_eq!(statements() - before, 3);
 
         let before = statements();
-        assert_eq!(house.store.devices_as_of(Seq(20)).await.unwrap().len(), 4);
+        assert_eq!(house.store.devices_as_of(Seq(32)).await.unwrap().len(), 4);
         assert_eq!(statements() - before, 3);
+
+        let before = statements();
+        assert_eq!(house.store.service_changes().await.unwrap().len(), 4);
+        assert_eq!(house.store.service_topics().await.unwrap().len(), 4);
+        assert_eq!(statements() - before, 2);
+
+        let before = statements();
+        let page = house.store.service_readings(&services, None, Part::of(None, 9)).await.unwrap();
+        assert_eq!(page.items.len(), 4);
+        assert_eq!(statements() - before, 2);
+
+        let before = statements();
+        let each = house.store.service_readings_of_each(&services, None, Part::of(None, 9)).await.unwrap();
+        assert_eq!(each.len(), 4);
+        assert_eq!(statements() - before, 2);
+    }
+
+    /// As the first two steps made it: a command for a device, a reading that was made of a rejection.
+    const LEFT: &str = r#"
+        PRAGMA application_id = 0x584C4E4B;
+        INSERT INTO sources (id, class, name, first_at) VALUES (1, 1, 'a', 7);
+        INSERT INTO journal (seq, at, kind, source, body, replay_of) VALUES
+            (1, 7, 5, NULL, NULL, NULL), (2, 8, 4, 1, NULL, NULL),
+            (3, 7, 1, 1, CAST('{"temperature":20.5,"humidity":40,"threshold":29,"more":1}' AS BLOB), 1);
+        INSERT INTO rejections
+            (seq, topic, payload, qos, retain, client_id, reason, pointer, detail, size)
+        VALUES (1, 'sensors/a', CAST('x' AS BLOB), 0, false, 'c', 3, '', '', 10);
+        INSERT INTO commands
+            (id, source, topic, payload, qos, action, surface, client_id, address, idempotency_key, accepted_at, state)
+        VALUES (2, 1, 'commands/a/play', CAST('true' AS BLOB), 1, 1, 1, NULL, NULL, 'k', 8, 1);
+        INSERT INTO command_states (seq, command, state, delivery) VALUES (2, 2, 1, NULL);
+    "#;
+
+    #[tokio::test]
+    async fn a_database_without_services_loses_nothing_and_takes_services() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crosslink.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let db = connect(options, 1).await.unwrap();
+        Migrator::up(&db, Some(2)).await.unwrap();
+        db.execute_unprepared(LEFT).await.unwrap();
+        db.close().await.unwrap();
+
+        let (store, mut journal) = open(&path, Durability::Normal).await.unwrap();
+        let mut drafts = [service_reading("rig/a", b"true"), service("rig/a"), service_command("rig/a/1")];
+        journal.append(&mut drafts).await.unwrap();
+        let events = store.events(Seq::ZERO, 10).await.unwrap();
+        let [Event::Rejection(_), Event::Command(record), Event::Reading(reading), new @ ..] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!((record.target.device(), record.idempotency_key.as_deref()), (Some("a"), Some("k")));
+        assert_eq!((reading.temperature, reading.replay_of), (20.5, Some(Seq(1))));
+        assert_eq!(new, drafts.map(|draft| draft.event.unwrap()));
+        assert!(store.db().query_one_raw(statement(&store, "SELECT * FROM services")).await.is_err());
+    }
+
+    fn statement(store: &Store, sql: &str) -> sea_orm::Statement {
+        sea_orm::Statement::from_string(store.db().get_database_backend(), sql)
     }
 
     #[tokio::test]

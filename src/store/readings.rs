@@ -12,7 +12,7 @@ use super::{
     Store,
     events::Entry,
     paging::{cut, narrow, page},
-    words::{DEVICE, kind},
+    words::{class, kind},
 };
 use crate::{
     error::Error,
@@ -24,7 +24,7 @@ pub(super) const MAX_AT_ONCE: usize = 100;
 
 /// What the entries of a page, or of the pages of many devices, may weigh, in bytes: some thirty times what a thousand
 /// readings weigh as devices say them.
-const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 impl Store {
     /// A device's readings, newest first; on from a cursor. A page ends early where readings are large.
@@ -67,15 +67,20 @@ impl Store {
             let query = together(devices.iter().map(|device| about(device, kind, part)));
             let (entries, whole) = self.entries(&query, &mut room).await?;
             if !whole {
-                let most = MAX_PAGE_BYTES >> 20;
-                return Err(Error::Invalid(format!("these are more than {most} MiB: ask for fewer")));
+                return Err(too_much());
             }
             for entry in entries {
-                found.entry(entry.device.clone().unwrap_or_default()).or_default().push(entry);
+                found.entry(entry.source.clone().unwrap_or_default()).or_default().push(entry);
             }
         }
         Ok(found)
     }
+}
+
+/// More was asked for than fits into an answer.
+pub(super) fn too_much() -> Error {
+    let most = MAX_PAGE_BYTES >> 20;
+    Error::Invalid(format!("these are more than {most} MiB: ask for fewer"))
 }
 
 fn readings(entries: Vec<Entry>, whole: bool, part: &Part) -> Result<Page<Reading>, Error> {
@@ -98,7 +103,7 @@ fn about(device: &str, kind: i16, part: &Part) -> SelectStatement {
     let source = Query::select()
         .column(sources::Column::Id)
         .from(sources::Entity)
-        .and_where(sources::Column::Class.eq(DEVICE))
+        .and_where(sources::Column::Class.eq(class::DEVICE))
         .and_where(sources::Column::Name.eq(device))
         .take();
     let mut query = Entry::select();
@@ -235,10 +240,23 @@ mod tests {
     #[tokio::test]
     async fn moments_are_found_by_an_index() {
         let house = House::new().await;
-        let part = Part { from: Some(Timestamp(1)), ..Part::of(Some(Cursor::Before(Seq(9))), 5) };
-        for (part, index) in
-            [(part, "journal_source_kind_at_seq"), (Part::of(None, 5), "journal_source_kind_seq")]
-        {
+        let moments = |cursor| Part {
+            cursor: Some(cursor),
+            from: Some(Timestamp(1)),
+            to: Some(Timestamp(9)),
+            limit: 5,
+        };
+        for (part, index) in [
+            (Part::of(None, 5), "journal_source_kind_seq"),
+            (
+                moments(Cursor::Before(Seq(9))),
+                "journal_source_kind_at_seq (source=? AND kind=? AND at>? AND at<?)",
+            ),
+            (
+                moments(Cursor::After(Seq(9))),
+                "journal_source_kind_at_seq (source=? AND kind=? AND at>? AND at<?)",
+            ),
+        ] {
             let plan = house.plan(&about("a", kind::READING, &part)).await;
             assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
             assert!(

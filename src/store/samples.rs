@@ -10,10 +10,12 @@ use tempfile::TempDir;
 use super::{Draft, Journal, Store, open};
 use crate::{
     config::Durability,
+    json,
     model::{
-        Action, CommandRecord, CommandState, Delivery, Event, Presence, PresenceChange, PresenceReason,
-        Rejection, RejectionReason, Retained, SensorPayload, Seq, SessionChange, SessionEnd, SessionId,
-        Status, Surface, Timestamp,
+        Action, CommandRecord, CommandState, Delivery, Event, Evidence, Presence, PresenceChange,
+        PresenceReason, Rejection, RejectionReason, Retained, SensorPayload, Seq, ServiceChange,
+        ServiceReading, ServiceState, SessionChange, SessionEnd, SessionId, Status, Surface, Target,
+        Timestamp,
     },
 };
 
@@ -78,7 +80,7 @@ pub(super) fn reading(device: &str, temperature: f64) -> Draft {
 }
 
 pub(super) fn reading_of(device: &str, payload: &[u8]) -> Draft {
-    let said: SensorPayload = serde_json::from_slice(payload).unwrap();
+    let (said, _) = json::read::<SensorPayload>(payload).unwrap();
     event(Event::Reading(said.typed(Seq::ZERO, AT, device.into(), Bytes::copy_from_slice(payload))))
 }
 
@@ -87,6 +89,32 @@ pub(super) fn large(device: &str) -> Draft {
     let more = "x".repeat(240 * 1024);
     let payload = format!(r#"{{"temperature":20,"humidity":40,"threshold":25.5,"more":"{more}"}}"#);
     reading_of(device, payload.as_bytes())
+}
+
+/// A reading on a topic of a service, that is no reading of a service that has a kind.
+pub(super) fn service_reading(topic: &str, payload: &[u8]) -> Draft {
+    event(Event::ServiceReading(ServiceReading {
+        seq: Seq::ZERO,
+        at: AT,
+        topic: topic.parse().unwrap(),
+        replay_of: None,
+        payload: Bytes::copy_from_slice(payload),
+    }))
+}
+
+/// What a service said last left it two kinds.
+pub(super) fn service(name: &str) -> Draft {
+    let candidates = vec!["analog_in".to_owned(), "loadcell".to_owned()];
+    let evidence = Evidence { seq: Seq::ZERO, suffix: "/tare".into(), candidates: candidates.clone() };
+    event(Event::Service(ServiceChange {
+        seq: Seq::ZERO,
+        at: AT,
+        service: name.parse().unwrap(),
+        state: ServiceState::Ambiguous,
+        kind: None,
+        candidates,
+        evidence: Some(evidence),
+    }))
 }
 
 pub(super) fn presence(device: &str) -> Draft {
@@ -116,14 +144,22 @@ pub(super) fn command(device: &str) -> Draft {
     event(Event::Command(record(device, None)))
 }
 
+pub(super) fn service_command(topic: &str) -> Draft {
+    event(Event::Command(service_record(topic)))
+}
+
+fn service_record(topic: &str) -> CommandRecord {
+    let target = Target::Service(topic.parse().unwrap());
+    CommandRecord { target, topic: topic.into(), payload: r#"{"duty":0.5}"#.into(), ..record("", None) }
+}
+
 fn record(device: &str, key: Option<&str>) -> CommandRecord {
     CommandRecord {
         id: Seq::ZERO,
         seq: Seq::ZERO,
         accepted_at: AT,
         at: AT,
-        device: device.into(),
-        action: Action::Play,
+        target: Target::Device { device: device.into(), action: Action::Play },
         topic: format!("commands/{device}/play"),
         payload: "true".into(),
         state: CommandState::Accepted,
@@ -138,6 +174,11 @@ fn record(device: &str, key: Option<&str>) -> CommandRecord {
 /// A new command, as the journal knows it.
 pub(super) async fn accepted(house: &mut House, device: &str, key: Option<&str>) -> CommandRecord {
     written(house, record(device, key)).await
+}
+
+/// A new command for a service, as the journal knows it.
+pub(super) async fn accepted_by_service(house: &mut House, topic: &str) -> CommandRecord {
+    written(house, service_record(topic)).await
 }
 
 /// A known command in its next state, as the journal knows it.

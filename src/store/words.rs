@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Error,
     model::{
-        Action, CommandState, Delivery, Presence, PresenceChange, PresenceReason, RejectionReason, Seq,
-        SessionChange, SessionEnd, SessionId, Status, Surface, Timestamp,
+        Action, CommandState, Delivery, Evidence, Presence, PresenceChange, PresenceReason, RejectionReason,
+        Seq, ServiceChange, ServiceName, ServiceState, SessionChange, SessionEnd, SessionId, Status, Surface,
+        Timestamp,
     },
 };
 
@@ -19,10 +20,19 @@ pub(super) mod kind {
     pub(crate) const SESSION: i16 = 3;
     pub(crate) const COMMAND: i16 = 4;
     pub(crate) const REJECTION: i16 = 5;
+    pub(crate) const SERVICE: i16 = 6;
+    pub(crate) const SERVICE_READING: i16 = 7;
 }
 
-/// The class of a source that is a device.
-pub(super) const DEVICE: i16 = 1;
+/// What a source is.
+pub(super) mod class {
+    pub(crate) const DEVICE: i16 = 1;
+    pub(crate) const SERVICE: i16 = 2;
+    pub(crate) const TOPIC: i16 = 3;
+}
+
+/// What stands for the action of a command that is for a service.
+pub(super) const NO_ACTION: i16 = 0;
 
 /// A word with a number in the database.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -194,6 +204,40 @@ impl SessionBody {
             client_id: self.client_id,
             address: self.address,
             ended: self.ended,
+        }
+    }
+}
+
+/// What became known of a service in the body of its entry.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ServiceBody {
+    state: ServiceState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    candidates: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
+}
+
+impl ServiceBody {
+    pub(super) fn of(change: &ServiceChange) -> ServiceBody {
+        ServiceBody {
+            state: change.state,
+            kind: change.kind.clone(),
+            candidates: change.candidates.clone(),
+            evidence: change.evidence.clone(),
+        }
+    }
+
+    pub(super) fn typed(self, seq: Seq, at: Timestamp, service: ServiceName) -> ServiceChange {
+        ServiceChange {
+            seq,
+            at,
+            service,
+            state: self.state,
+            kind: self.kind,
+            candidates: self.candidates,
+            evidence: self.evidence,
         }
     }
 }
