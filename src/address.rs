@@ -5,12 +5,19 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::model::{Pair, QoS};
+use crate::{
+    catalog,
+    error::Error,
+    model::{NoService, Pair, QoS, ServiceName, ServiceTopic},
+};
 
 /// The longest name of a device, in characters.
 const MAX_NAME: usize = 64;
 /// What the name of a device is, for people.
 pub const NAME: &str = "1 to 64 of A-Z a-z 0-9 _ . -";
+
+/// What the name of a firmware or a service is, for people.
+pub const SERVICE_NAME: &str = "one level of a topic, 1 to 64 bytes without control characters, + and #";
 
 /// A form of topics, and how messages go over it. Displayed with `{device}` for the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +43,8 @@ pub enum Address {
     Presence { device: String },
     /// By [`PLAY`].
     Play { device: String },
+    /// By the catalog.
+    Service(ServiceTopic),
 }
 
 /// Where a topic lies.
@@ -45,6 +54,8 @@ pub enum Place {
     Known { address: Address, alias: bool },
     /// In the gateway's namespaces, but no address, which would have this form: the message is a rejection.
     Unknown(Form),
+    /// No kind of service speaks here: a rejection if the service is known, else as foreign.
+    Beside(ServiceTopic),
     /// Elsewhere: the message passes through the broker unrecorded.
     Foreign,
 }
@@ -70,19 +81,58 @@ impl Place {
         if let Some(form) = Form::under(root) {
             return Place::Unknown(form);
         }
-        match rest == "play" && pair.contains(root) {
-            true => Place::Known { address: Address::Play { device: root.into() }, alias: true },
-            false => Place::Foreign,
+        if rest == "play" && pair.contains(root) {
+            return Place::Known { address: Address::Play { device: root.into() }, alias: true };
+        }
+        match topic.parse::<ServiceTopic>() {
+            Ok(topic) if !is_firmware(topic.firmware()) => Place::Foreign,
+            Ok(topic) if catalog::speaks(topic.suffix()) => {
+                Place::Known { address: Address::Service(topic), alias: false }
+            }
+            Ok(topic) => Place::Beside(topic),
+            Err(NoService) => Place::Foreign,
         }
     }
 }
 
-/// Whether a topic carries commands. Its form alone decides, whatever the name in it.
+/// Whether a topic carries commands. Its form alone decides, whatever the names in it.
 pub fn is_command(topic: &str, pair: &Pair) -> bool {
-    let Some(before) = topic.strip_suffix(PLAY.rest) else { return false };
-    match before.split_once('/') {
-        Some((root, device)) => root == PLAY.root && !device.is_empty() && !device.contains('/'),
-        None => pair.contains(before),
+    let mut levels = topic.splitn(3, '/');
+    let (Some(root), Some(name)) = (levels.next(), levels.next()) else { return false };
+    match levels.next() {
+        Some("play") if root == PLAY.root => !name.is_empty(),
+        None => name == "play" && pair.contains(root),
+        Some(rest) => {
+            let suffix = &topic[topic.len() - rest.len() - 1..];
+            is_firmware(root) && !name.is_empty() && catalog::commands(suffix)
+        }
+    }
+}
+
+/// Whether a firmware may have this name. The first level of the gateway's own topics is none, nor is that of the
+/// pages' WebSocket or of what brokers say of themselves.
+pub fn is_firmware(name: &str) -> bool {
+    !name.is_empty() && Form::under(name).is_none() && name != "mqtt" && !name.starts_with('$')
+}
+
+/// The service of this name, if messages could come from there.
+pub fn service(firmware: &str, name: &str, pair: &Pair) -> Result<ServiceName, Error> {
+    let text = format!("{firmware}/{name}");
+    // No message comes on a topic with a wildcard.
+    let place = if text.contains(['+', '#']) { Place::Foreign } else { Place::of(&text, pair) };
+    match place {
+        Place::Known { address: Address::Service(topic), .. } | Place::Beside(topic)
+            if topic.suffix().is_empty() =>
+        {
+            Ok(topic.service_name())
+        }
+        Place::Known { .. } | Place::Beside(_) | Place::Unknown(_) | Place::Foreign => {
+            let [sensors, presence, commands] = [SENSOR, PRESENCE, PLAY].map(|form| form.root);
+            Err(Error::Invalid(format!(
+                "{text:?} names no service: each of the two names is {SERVICE_NAME}, the firmware is not {sensors}, \
+                 {presence}, {commands}, mqtt or $…, and a device of the pair has no service play"
+            )))
+        }
     }
 }
 
@@ -95,6 +145,7 @@ pub fn is_name(name: &str) -> bool {
 impl FromStr for Address {
     type Err = NoAddress;
 
+    /// Of the gateway's own namespaces: what a service's topic means, only [`Place::of`] tells.
     fn from_str(topic: &str) -> Result<Address, NoAddress> {
         let (root, rest) = topic.split_once('/').ok_or(NoAddress)?;
         let form = Form::under(root).ok_or(NoAddress)?;
@@ -114,6 +165,7 @@ impl fmt::Display for Address {
             Address::Sensor { device } => (SENSOR, device),
             Address::Presence { device } => (PRESENCE, device),
             Address::Play { device } => (PLAY, device),
+            Address::Service(topic) => return topic.fmt(f),
         };
         write!(f, "{}/{device}{}", form.root, form.rest)
     }
@@ -143,7 +195,7 @@ mod tests {
     fn known(topic: &str) -> Option<(String, bool)> {
         match Place::of(topic, &pair()) {
             Place::Known { address, alias } => Some((address.to_string(), alias)),
-            Place::Unknown(_) | Place::Foreign => None,
+            Place::Unknown(_) | Place::Beside(_) | Place::Foreign => None,
         }
     }
 
@@ -167,17 +219,61 @@ mod tests {
         ] {
             assert_eq!(Place::of(topic, &pair()), Place::Unknown(form), "{topic}");
         }
-        for topic in ["sensors", "x", "board/fan/config", "/sensors/esp32", "other/play", "/presence/x"] {
+        for topic in ["sensors", "x", "/sensors/esp32", "/presence/x", "mqtt/a", "$SYS/broker", "a//config"] {
             assert_eq!(Place::of(topic, &pair()), Place::Foreign, "{topic}");
         }
     }
 
     #[test]
+    fn a_service_speaks_where_some_kind_does() {
+        for topic in ["board/fan", "board/fan/config", "board/cam/35", "board/pds/vcc2i", "other/play"] {
+            assert_eq!(known(topic), Some((topic.to_owned(), false)));
+        }
+        for topic in ["board/fan/speed", "board/cam/36", "board/pds/vcc3i", "a/b/config/set"] {
+            assert!(matches!(Place::of(topic, &pair()), Place::Beside(_)), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_service_has_names_that_a_topic_can_have() {
+        assert_eq!(service("rig", "fan", &pair()).unwrap().as_str(), "rig/fan");
+        for (firmware, name) in [
+            ("", "fan"),
+            ("rig", ""),
+            ("rig", "fan/config"),
+            ("a/rig", "fan"),
+            ("sensors", "fan"),
+            ("commands", "esp32/play"),
+            ("$SYS", "fan"),
+            ("mqtt", "fan"),
+            ("esp32", "play"),
+            ("rig", "+"),
+            ("#", "fan"),
+        ] {
+            assert!(service(firmware, name, &pair()).is_err(), "{firmware}/{name}");
+        }
+    }
+
+    #[test]
     fn a_command_topic_is_known_by_its_form() {
-        for topic in ["commands/esp32/play", "commands/\u{e9}/play", "raspberry/play"] {
+        for topic in [
+            "commands/esp32/play",
+            "commands/\u{e9}/play",
+            "raspberry/play",
+            "rig/fan/config",
+            "rig/scale/tare",
+        ] {
             assert!(is_command(topic, &pair()), "{topic}");
         }
-        for topic in ["commands//play", "commands/a/b/play", "other/play", "commands/esp32/stop"] {
+        for topic in [
+            "commands//play",
+            "commands/a/b/play",
+            "other/play",
+            "commands/esp32/stop",
+            "rig/fan",
+            "rig/fan/fault",
+            "mqtt/a/config",
+        ] {
             assert!(!is_command(topic, &pair()), "{topic}");
         }
     }

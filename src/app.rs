@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::Broker, config::Config, desk::Desk, devices::Devices, health::Health, hub::Hub, replays::Replays,
-    store::Store,
+    broker::Broker, config::Config, desk::Desk, devices::Devices, health::Health, hub::Hub,
+    registry::Registry, replays::Replays, store::Store,
 };
 
 /// Where devices find the broker. None where nobody listens.
@@ -22,6 +22,7 @@ pub struct App {
     pub store: Store,
     pub hub: Hub,
     pub devices: Devices,
+    pub registry: Registry,
     pub desk: Desk,
     pub replays: Replays,
     pub broker: Broker,

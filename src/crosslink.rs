@@ -148,7 +148,7 @@ fn concerns(event: &Event, device: &str, peer: &str) -> bool {
     match event {
         Event::Reading(reading) => reading.device == peer && reading.replay_of.is_none(),
         Event::Presence(change) => change.device == device || change.device == peer,
-        Event::Command(record) => record.device == device,
-        Event::Session(_) | Event::Rejection(_) => false,
+        Event::Command(record) => record.target.device() == Some(device),
+        Event::Session(_) | Event::Rejection(_) | Event::ServiceReading(_) | Event::Service(_) => false,
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     broker::{Broker, Intake, Message},
     devices::Devices,
     error::Error,
-    model::{Action, CommandRecord, CommandState, Delivery, Event, Seq, Surface, Timestamp},
+    model::{Action, CommandRecord, CommandState, Delivery, Event, Seq, Surface, Target, Timestamp},
     store::Store,
 };
 
@@ -149,8 +149,7 @@ impl Desk {
             seq: Seq::ZERO,
             accepted_at: at,
             at,
-            device: device.to_owned(),
-            action,
+            target: Target::Device { device: device.to_owned(), action },
             topic: Address::Play { device: device.to_owned() }.to_string(),
             payload: action.payload().to_owned(),
             state: CommandState::Accepted,
@@ -216,14 +215,10 @@ impl Reservations {
 
 /// The same key again: the same command is the same record, another one is refused.
 fn repeated(before: CommandRecord, device: &str, action: Action, key: &str) -> Result<CommandRecord, Error> {
-    if before.device == device && before.action == action {
+    if before.target == (Target::Device { device: device.to_owned(), action }) {
         return Ok(before);
     }
-    Err(Error::IdempotencyConflict(format!(
-        "the idempotency key {key:?} belongs to {} for {}",
-        before.action.name(),
-        before.device
-    )))
+    Err(Error::IdempotencyConflict(format!("the idempotency key {key:?} belongs to {}", before.target)))
 }
 
 async fn follow(mut told: watch::Receiver<Progress>, wait: Wait) -> Result<CommandRecord, Error> {
@@ -275,21 +270,21 @@ async fn see_through(order: Order, acknowledgements: &Acknowledgements, broker: 
     drop(reserved);
     if accepted.elapsed() > LIFE {
         record.state = CommandState::Expired;
-        warn!(command = %record.id, "command {} to {} expired: the journal is behind", record.id, record.device);
+        warn!(command = %record.id, "command {}, {}, expired: the journal is behind", record.id, record.target);
         write_at_last(intake, record).await;
         return;
     }
     let acknowledged = acknowledgements.expect(record.id);
     let receivers = broker.publish(Message {
         topic: record.topic.clone(),
-        payload: Bytes::from_static(record.action.payload().as_bytes()),
+        payload: Bytes::copy_from_slice(record.payload.as_bytes()),
         qos: PLAY.qos,
         retain: PLAY.retain,
         command: Some(record.id),
     });
     info!(
-        command = %record.id, device = record.device, receivers,
-        "sent '{}' to {}: {receivers} listen", record.action.name(), record.device
+        command = %record.id, topic = record.topic, receivers,
+        "sent {}: {receivers} listen", record.target
     );
     record.state = CommandState::Published;
     record.delivery = Some(if receivers == 0 { Delivery::NoSubscriber } else { Delivery::Sent });

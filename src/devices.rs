@@ -172,12 +172,13 @@ impl State {
             }
             // To be commanded is not to have spoken: it makes no device.
             Event::Command(record) => {
-                if let Some(device) = self.devices.get_mut(&record.device) {
+                let named = record.target.device().and_then(|name| self.devices.get_mut(name));
+                if let Some(device) = named {
                     let device = Arc::make_mut(device);
                     device.control.command(record, device.presence.session);
                 }
             }
-            Event::Session(_) | Event::Rejection(_) => {}
+            Event::Session(_) | Event::Rejection(_) | Event::ServiceReading(_) | Event::Service(_) => {}
         }
     }
 
@@ -220,12 +221,13 @@ impl Control {
     /// As it was at `seq`, by the last command that was published before. Who spoke for the device when it
     /// was decides whether it holds, so that the presence of the device is followed from there on.
     async fn as_of(store: &Store, record: &CommandRecord, seq: Seq) -> Result<Control, Error> {
-        let before = store.presence(&record.device, Part::of(Some(Cursor::Before(record.seq)), 1)).await?;
+        let Some(device) = record.target.device() else { return Ok(Control::default()) };
+        let before = store.presence(device, Part::of(Some(Cursor::Before(record.seq)), 1)).await?;
         let mut control = Control::default();
         control.command(record, before.items.first().and_then(|change| change.presence.session));
         let mut after = Some(Cursor::After(record.seq));
         while let Some(cursor) = after.filter(|_| control.forced()) {
-            let page = store.presence(&record.device, Part::of(Some(cursor), PRESENCE_PAGE)).await?;
+            let page = store.presence(device, Part::of(Some(cursor), PRESENCE_PAGE)).await?;
             for change in page.items.iter().take_while(|change| change.seq <= seq) {
                 control.presence(&change.presence);
             }
@@ -244,10 +246,10 @@ impl Control {
             return;
         }
         self.session = session;
-        self.mode = match record.action {
-            Action::Play => Mode::ForcedOn,
-            Action::Stop => Mode::ForcedOff,
-            Action::Resume => Mode::Auto,
+        self.mode = match record.target.action() {
+            Some(Action::Play) => Mode::ForcedOn,
+            Some(Action::Stop) => Mode::ForcedOff,
+            Some(Action::Resume) | None => Mode::Auto,
         };
     }
 

@@ -10,6 +10,9 @@ pub enum Error {
     /// An idempotency key was used before with another command.
     #[error("{0}")]
     IdempotencyConflict(String),
+    /// A service was to be pinned to a kind that its readings, at these places, are not of.
+    #[error("{service} is no {kind}: the readings at {} say otherwise; force it to have them forgotten", places(.seqs))]
+    KindContradicted { service: String, kind: &'static str, seqs: Vec<i64> },
     #[error("{0} is not available")]
     Unavailable(&'static str),
     /// Something the person who starts the gateway has to change; the message says how.
@@ -27,6 +30,7 @@ impl Error {
             Error::NotFound { .. } => "NOT_FOUND",
             Error::Invalid(_) => "INVALID",
             Error::IdempotencyConflict(_) => "IDEMPOTENCY_CONFLICT",
+            Error::KindContradicted { .. } => "KIND_CONTRADICTED",
             Error::Unavailable(_) => "UNAVAILABLE",
             Error::Setup(_) | Error::Internal(_) => "INTERNAL",
         }
@@ -35,4 +39,9 @@ impl Error {
     pub fn internal(source: impl Into<anyhow::Error>) -> Error {
         Error::Internal(source.into())
     }
+}
+
+fn places(seqs: &[i64]) -> String {
+    let places: Vec<String> = seqs.iter().map(i64::to_string).collect();
+    places.join(", ")
 }

@@ -144,8 +144,9 @@ fn weight(event: &Event) -> usize {
     let payload = match event {
         Event::Reading(reading) => reading.payload.len(),
         Event::Rejection(rejection) => rejection.payload.len() + rejection.topic.len(),
+        Event::ServiceReading(reading) => reading.payload.len() + reading.topic.as_str().len(),
         Event::Command(record) => record.payload.len(),
-        Event::Presence(_) | Event::Session(_) => 0,
+        Event::Presence(_) | Event::Session(_) | Event::Service(_) => 0,
     };
     size_of::<Event>() + payload
 }

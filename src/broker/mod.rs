@@ -19,8 +19,13 @@ use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
+    address::Place,
+    catalog::Kind,
     error::Error,
-    model::{Event, Rejection, RejectionReason, Replay, Retained, SessionEnd, SessionId, Timestamp},
+    model::{
+        Event, Pair, Rejection, RejectionReason, Replay, Retained, ServiceName, SessionEnd, SessionId,
+        Timestamp,
+    },
 };
 
 pub use front::{Broker, Message, codec::QoS};
@@ -31,6 +36,8 @@ pub struct Inbound {
     pub session: SessionId,
     pub client_id: Arc<str>,
     pub topic: String,
+    /// Where the topic lies.
+    pub place: Place,
     pub payload: Bytes,
     pub qos: QoS,
     pub retain: bool,
@@ -63,11 +70,25 @@ pub enum Input {
         event: Event,
         done: oneshot::Sender<Event>,
     },
+    /// A person says what kind a service is, or takes it back.
+    Pin {
+        service: ServiceName,
+        pin: Option<Pin>,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
     /// A message that could not be understood when it came, and is looked at anew.
     Replay {
         rejection: Rejection,
         done: oneshot::Sender<Replay>,
     },
+}
+
+/// That a service is of this kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Pin {
+    pub kind: &'static Kind,
+    /// Even if what it said contradicts it.
+    pub force: bool,
 }
 
 /// A client has connected.
@@ -173,6 +194,7 @@ pub fn intake() -> (Intake, Inputs) {
 
 impl Intake {
     /// Hands a message on, or gives it back while there is no room.
+    #[allow(clippy::result_large_err, reason = "it is the message itself that comes back")]
     pub fn offer(&self, inbound: Inbound) -> Result<(), Inbound> {
         let room = cost(&inbound);
         match self.0.room.try_acquire_many(room) {
@@ -232,6 +254,16 @@ impl Intake {
         outcome.await.map_err(|_| Error::Unavailable("the journal"))
     }
 
+    /// Pins a service, or forgets its pin, and returns once that is history.
+    pub async fn pin(&self, service: ServiceName, pin: Option<Pin>) -> Result<(), Error> {
+        if self.failing() {
+            return Err(Error::Unavailable("the journal"));
+        }
+        let (done, written) = oneshot::channel();
+        self.send(Input::Pin { service, pin, done });
+        written.await.map_err(|_| Error::Unavailable("the journal"))?
+    }
+
     /// Whether the journal cannot write at the moment.
     pub fn failing(&self) -> bool {
         *self.0.failing.borrow()
@@ -260,7 +292,8 @@ impl Inputs {
                 | Input::Ended(_)
                 | Input::Delivered { .. }
                 | Input::Derived { .. }
-                | Input::Replay { .. } => 0,
+                | Input::Replay { .. }
+                | Input::Pin { .. } => 0,
             })
             .sum();
         self.state.room.add_permits(room);
@@ -283,7 +316,11 @@ fn crowd(input: &Input) -> usize {
     match input {
         Input::Publish(inbound) if inbound.room == 0 => cost(inbound) as usize,
         Input::Started(_) | Input::Ended(_) => 1,
-        Input::Publish(_) | Input::Delivered { .. } | Input::Derived { .. } | Input::Replay { .. } => 0,
+        Input::Publish(_)
+        | Input::Delivered { .. }
+        | Input::Derived { .. }
+        | Input::Replay { .. }
+        | Input::Pin { .. } => 0,
     }
 }
 
@@ -293,6 +330,26 @@ fn cost(inbound: &Inbound) -> u32 {
 }
 
 impl Inbound {
+    /// A message that came at `at`, of nobody and to nobody yet.
+    pub fn new(topic: String, payload: Bytes, at: Timestamp, pair: &Pair) -> Inbound {
+        Inbound {
+            session: SessionId(0),
+            client_id: "".into(),
+            place: Place::of(&topic, pair),
+            topic,
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            at,
+            will: false,
+            refused: None,
+            receivers: 0,
+            kept: false,
+            ack: None,
+            room: 0,
+        }
+    }
+
     /// Whether nobody waits for it to be history: it is lost when the journal cannot write.
     pub fn may_go_unrecorded(&self) -> bool {
         self.ack.is_none() && !self.kept

@@ -1,21 +1,18 @@
-//! What a message means. Pure: it knows the message and the names of the pair, nothing else.
-
-use std::fmt;
+//! What a message means. Pure: it knows the message, the names of the pair and the services, nothing else.
 
 use bytes::Bytes;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
-use serde_json::Value;
 
+use super::service::{self, Meant};
 use crate::{
     address::{Address, Form, NAME, Place},
     broker::Inbound,
+    catalog::Kinds,
+    json::{self, Flaw, excerpt, text},
     model::{
-        Action, CommandRecord, CommandState, Delivery, Pair, PresencePayload, Reading, Rejection,
-        RejectionReason, SensorPayload, Seq, Surface,
+        Action, CommandRecord, CommandState, Delivery, PresencePayload, Reading, Rejection, RejectionReason,
+        SensorPayload, Seq, ServiceReading, ServiceTopic, Surface, Target,
     },
+    registry::Book,
 };
 
 /// What a message means.
@@ -30,8 +27,17 @@ pub enum Meaning {
     Offline {
         device: String,
     },
-    /// Another MQTT client sent a command.
-    Command(CommandRecord),
+    /// What a service says: the kinds that it fits, and those that something in it speaks for.
+    ServiceReading {
+        reading: ServiceReading,
+        fits: Kinds,
+        hinted: Kinds,
+    },
+    /// Another MQTT client sent a command. The kinds that take it, when it is for a service.
+    Command {
+        record: CommandRecord,
+        hinted: Kinds,
+    },
     /// Nothing to record: it is not the gateway's business, or a will that its session's end tells already.
     Nothing,
 }
@@ -44,48 +50,33 @@ pub struct Interpreted {
 }
 
 /// What `inbound` means, or why it means nothing.
-pub fn interpret(pair: &Pair, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
+pub fn interpret(book: &Book, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
     if let Some(reason) = inbound.refused {
-        return Err(reject(inbound, reason, "", refused(reason, inbound)));
+        let flaw = Flaw { reason, pointer: String::new(), detail: refused(reason, inbound) };
+        return Err(reject(inbound, flaw));
     }
-    let (address, alias) = match Place::of(&inbound.topic, pair) {
-        Place::Known { address, alias } => (address, alias),
-        Place::Unknown(form) => {
-            return Err(reject(inbound, RejectionReason::UnknownTopic, "", unknown(form, &inbound.topic)));
+    let (meaning, alias) = match &inbound.place {
+        Place::Known { address: Address::Sensor { device }, alias } => {
+            (sensor(device, inbound).map(Meaning::Reading), *alias)
         }
-        Place::Foreign => return Ok(Interpreted { meaning: Meaning::Nothing, alias: false }),
-    };
-    let meaning = match address {
-        Address::Sensor { device } => sensor(device, inbound).map(Meaning::Reading),
-        Address::Presence { device } => presence(device, inbound),
-        Address::Play { device } => command(device, inbound).map(Meaning::Command),
+        Place::Known { address: Address::Presence { device }, alias } => (presence(device, inbound), *alias),
+        Place::Known { address: Address::Play { device }, alias } => (play(device, inbound), *alias),
+        Place::Known { address: Address::Service(topic), .. } => (service(book, topic, inbound), false),
+        Place::Unknown(form) => (Err(unknown(*form, &inbound.topic)), false),
+        Place::Beside(topic) => match book.get(topic.service()) {
+            Some(known) => (Err(service::elsewhere(known, topic)), false),
+            None => (Ok(Meaning::Nothing), false),
+        },
+        Place::Foreign => (Ok(Meaning::Nothing), false),
     };
     match meaning {
         Ok(meaning) => Ok(Interpreted { meaning, alias }),
-        Err(flaw) => Err(reject(inbound, flaw.reason, &flaw.pointer, flaw.detail)),
+        Err(flaw) => Err(reject(inbound, flaw)),
     }
 }
 
-/// What is wrong with a payload, and where.
-struct Flaw {
-    reason: RejectionReason,
-    pointer: String,
-    detail: String,
-}
-
-impl Flaw {
-    fn new(reason: RejectionReason, pointer: &str, detail: String) -> Flaw {
-        Flaw { reason, pointer: pointer.to_owned(), detail }
-    }
-}
-
-/// Keeps a message byte for byte, with the reason why it could not be understood.
-pub(super) fn reject(
-    inbound: &Inbound,
-    reason: RejectionReason,
-    pointer: &str,
-    detail: String,
-) -> Box<Rejection> {
+/// Keeps a message byte for byte, with what was wrong with it.
+pub(super) fn reject(inbound: &Inbound, flaw: Flaw) -> Box<Rejection> {
     Box::new(Rejection {
         seq: Seq::ZERO,
         at: inbound.at,
@@ -94,9 +85,9 @@ pub(super) fn reject(
         qos: inbound.qos.as_u8(),
         retain: inbound.retain,
         client_id: inbound.client_id.to_string(),
-        reason,
-        pointer: pointer.to_owned(),
-        detail,
+        reason: flaw.reason,
+        pointer: flaw.pointer,
+        detail: flaw.detail,
     })
 }
 
@@ -105,94 +96,58 @@ fn own(payload: &Bytes) -> Bytes {
     Bytes::copy_from_slice(payload)
 }
 
-fn sensor(device: String, inbound: &Inbound) -> Result<Reading, Flaw> {
-    let parsed: SensorPayload =
-        serde_json::from_slice(&inbound.payload).map_err(|why| diagnose(&inbound.payload, &why))?;
-    // A list of the right values would be taken for the fields in their order.
-    if inbound.payload.trim_ascii_start().first() != Some(&b'{') {
-        let detail = "expected an object, got a list".to_owned();
-        return Err(Flaw::new(RejectionReason::TypeMismatch, "", detail));
-    }
-    // Fields that are not known were skipped, and will be told to others all the same.
-    serde_json::from_slice::<Sound>(&inbound.payload).map_err(|why| diagnose(&inbound.payload, &why))?;
-    Ok(parsed.typed(Seq::ZERO, inbound.at, device, own(&inbound.payload)))
+fn sensor(device: &str, inbound: &Inbound) -> Result<Reading, Flaw> {
+    let (said, _) = json::read::<SensorPayload>(&inbound.payload)?;
+    Ok(said.typed(Seq::ZERO, inbound.at, device.to_owned(), own(&inbound.payload)))
 }
 
-/// JSON that everyone can read: all its texts are UTF-8, all its numbers finite.
-struct Sound;
-
-impl<'de> Deserialize<'de> for Sound {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Sound, D::Error> {
-        json.deserialize_any(Sound)
+fn service(book: &Book, topic: &ServiceTopic, inbound: &Inbound) -> Result<Meaning, Flaw> {
+    if inbound.retain && inbound.payload.is_empty() {
+        // It takes back what was retained on the topic.
+        return Ok(Meaning::Nothing);
     }
+    let known = book.get(topic.service()).map(|known| &**known);
+    Ok(match service::meaning(known, topic, &inbound.payload)? {
+        Meant::Said { fits, hinted } => {
+            let (topic, payload) = (topic.clone(), own(&inbound.payload));
+            let reading = ServiceReading { seq: Seq::ZERO, at: inbound.at, topic, replay_of: None, payload };
+            Meaning::ServiceReading { reading, fits, hinted }
+        }
+        Meant::Told { hinted, payload } => {
+            Meaning::Command { record: command(Target::Service(topic.clone()), payload, inbound), hinted }
+        }
+    })
 }
 
-impl<'de> Visitor<'de> for Sound {
-    type Value = Sound;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Sound, E> {
-        Ok(Sound)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Sound, E> {
-        Ok(Sound)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Sound, E> {
-        Ok(Sound)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Sound, E> {
-        Ok(Sound)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Sound, E> {
-        Ok(Sound)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Sound, E> {
-        Ok(Sound)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sound, A::Error> {
-        while list.next_element::<Sound>()?.is_some() {}
-        Ok(Sound)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Sound, A::Error> {
-        while object.next_entry::<Sound, Sound>()?.is_some() {}
-        Ok(Sound)
-    }
-}
-
-fn presence(device: String, inbound: &Inbound) -> Result<Meaning, Flaw> {
+fn presence(device: &str, inbound: &Inbound) -> Result<Meaning, Flaw> {
     let text = text(&inbound.payload)?;
     if inbound.will || (inbound.retain && inbound.payload.is_empty()) {
         return Ok(Meaning::Nothing);
     }
+    let device = device.to_owned();
     match PresencePayload::of_payload(text) {
         Some(PresencePayload::Online) => Ok(Meaning::Online { device }),
         Some(PresencePayload::Offline) => Ok(Meaning::Offline { device }),
         None => {
             let detail = format!("expected online or offline, got {}", excerpt(&format!("{text:?}")));
-            Err(Flaw::new(RejectionReason::TypeMismatch, "", detail))
+            Err(Flaw { reason: RejectionReason::TypeMismatch, pointer: String::new(), detail })
         }
     }
 }
 
-fn command(device: String, inbound: &Inbound) -> Result<CommandRecord, Flaw> {
+fn play(device: &str, inbound: &Inbound) -> Result<Meaning, Flaw> {
     let payload = text(&inbound.payload)?;
-    Ok(CommandRecord {
+    let target = Target::Device { device: device.to_owned(), action: Action::of_payload(payload) };
+    Ok(Meaning::Command { record: command(target, payload, inbound), hinted: Kinds::NONE })
+}
+
+fn command(target: Target, payload: &str, inbound: &Inbound) -> CommandRecord {
+    CommandRecord {
         id: Seq::ZERO,
         seq: Seq::ZERO,
         accepted_at: inbound.at,
         at: inbound.at,
-        device,
-        action: Action::of_payload(payload),
+        target,
         topic: inbound.topic.clone(),
         payload: payload.to_owned(),
         state: CommandState::Unconfirmable,
@@ -201,18 +156,12 @@ fn command(device: String, inbound: &Inbound) -> Result<CommandRecord, Flaw> {
         client_id: Some(inbound.client_id.to_string()),
         address: None,
         idempotency_key: None,
-    })
+    }
 }
 
-fn text(payload: &[u8]) -> Result<&str, Flaw> {
-    std::str::from_utf8(payload).map_err(|why| {
-        let detail = format!("expected UTF-8 text, got other bytes from byte {} on", why.valid_up_to());
-        Flaw::new(RejectionReason::NotUtf8, "", detail)
-    })
-}
-
-fn unknown(form: Form, topic: &str) -> String {
-    format!("expected {form}, where a device is {NAME}, got {}", excerpt(topic))
+fn unknown(form: Form, topic: &str) -> Flaw {
+    let detail = format!("expected {form}, where a device is {NAME}, got {}", excerpt(topic));
+    Flaw { reason: RejectionReason::UnknownTopic, pointer: String::new(), detail }
 }
 
 fn refused(reason: RejectionReason, inbound: &Inbound) -> String {
@@ -229,155 +178,26 @@ fn refused(reason: RejectionReason, inbound: &Inbound) -> String {
     }
 }
 
-/// The fields of a sensor's payload, and what each must be.
-const SENSOR_FIELDS: [(&str, Expected); 5] = [
-    ("temperature", Expected::Number),
-    ("humidity", Expected::Number),
-    ("threshold", Expected::Number),
-    ("over_threshold", Expected::OptionalBool),
-    ("unit", Expected::OptionalString),
-];
-
-#[derive(Clone, Copy)]
-enum Expected {
-    Number,
-    OptionalBool,
-    OptionalString,
-}
-
-impl Expected {
-    fn name(self) -> &'static str {
-        match self {
-            Expected::Number => "a number",
-            Expected::OptionalBool => "true, false or null",
-            Expected::OptionalString => "a text or null",
-        }
-    }
-
-    fn accepts(self, value: Option<&Value>) -> bool {
-        matches!(
-            (self, value),
-            (Expected::Number, Some(Value::Number(_)))
-                | (Expected::OptionalBool, None | Some(Value::Null | Value::Bool(_)))
-                | (Expected::OptionalString, None | Some(Value::Null | Value::String(_)))
-        )
-    }
-}
-
-/// Why a payload is no reading. It has failed already, so that there is time to look closely.
-fn diagnose(payload: &[u8], why: &serde_json::Error) -> Flaw {
-    if let Err(flaw) = text(payload) {
-        return flaw;
-    }
-    let value: Value = match serde_json::from_slice(payload) {
-        Ok(value) => value,
-        Err(why) => return not_json(payload, &why),
-    };
-    let Value::Object(fields) = &value else {
-        let detail = format!("expected an object, got {}", kind_of(&value));
-        return Flaw::new(RejectionReason::TypeMismatch, "", detail);
-    };
-    for (name, expected) in SENSOR_FIELDS {
-        let field = fields.get(name);
-        if expected.accepts(field) {
-            continue;
-        }
-        let pointer = format!("/{name}");
-        return match field {
-            None => {
-                let detail = format!("expected {}, got nothing", expected.name());
-                Flaw::new(RejectionReason::MissingField, &pointer, detail)
-            }
-            Some(field) => {
-                let detail = format!("expected {}, got {}", expected.name(), excerpt(&field.to_string()));
-                Flaw::new(RejectionReason::TypeMismatch, &pointer, detail)
-            }
-        };
-    }
-    // Each field is as it should be, so that one of them must be there twice.
-    Flaw::new(RejectionReason::TypeMismatch, "", format!("expected each field once: {why}"))
-}
-
-fn not_json(payload: &[u8], why: &serde_json::Error) -> Flaw {
-    let detail = format!("expected JSON: {why}");
-    let non_finite = why.to_string().starts_with("number out of range") || names_non_finite(payload, why);
-    let reason = if non_finite { RejectionReason::NonFinite } else { RejectionReason::NotJson };
-    Flaw::new(reason, "", detail)
-}
-
-/// Whether parsing stopped at `NaN` or `Infinity`, which some firmwares print as numbers.
-fn names_non_finite(payload: &[u8], why: &serde_json::Error) -> bool {
-    let Some(line) = payload.split(|byte| *byte == b'\n').nth(why.line().saturating_sub(1)) else {
-        return false;
-    };
-    let stop = why.column().saturating_sub(1).min(line.len());
-    let start =
-        line[..stop].iter().rposition(|byte| matches!(byte, b':' | b',' | b'[')).map_or(0, |at| at + 1);
-    let word =
-        String::from_utf8_lossy(&line[start..]).trim_start().trim_start_matches('-').to_ascii_lowercase();
-    word.starts_with("nan") || word.starts_with("inf")
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// Enough of what came to recognize it.
-fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 80;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        broker::QoS,
-        model::{SessionId, Timestamp},
-    };
+    use crate::model::{Pair, Timestamp};
     use proptest::prelude::*;
 
     fn inbound(topic: &str, payload: &[u8]) -> Inbound {
-        Inbound {
-            session: SessionId(1),
-            client_id: "c".into(),
-            topic: topic.into(),
-            payload: Bytes::copy_from_slice(payload),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            at: Timestamp(1),
-            will: false,
-            refused: None,
-            receivers: 0,
-            kept: false,
-            ack: None,
-            room: 0,
-        }
-    }
-
-    fn pair() -> Pair {
-        Pair("raspberry".into(), "esp32".into())
+        Inbound::new(topic.to_owned(), Bytes::copy_from_slice(payload), Timestamp(1), &Pair::default())
     }
 
     fn rejection(topic: &str, payload: &[u8]) -> (RejectionReason, String) {
-        let rejection = interpret(&pair(), &inbound(topic, payload)).expect_err("a rejection");
+        let rejection = interpret(&Book::default(), &inbound(topic, payload)).expect_err("a rejection");
         (rejection.reason, rejection.to_string())
     }
 
     #[test]
     fn a_reading_keeps_its_exact_payload() {
         let payload = br#"{"temperature":29,"humidity":40.5,"threshold":29.0,"extra":[1]}"#;
-        let interpreted = interpret(&pair(), &inbound("sensors/rasperry", payload)).expect("a reading");
+        let interpreted =
+            interpret(&Book::default(), &inbound("sensors/rasperry", payload)).expect("a reading");
         let Meaning::Reading(reading) = interpreted.meaning else { panic!("not a reading") };
         assert!(interpreted.alias);
         assert_eq!((reading.device.as_str(), &reading.payload[..]), ("raspberry", &payload[..]));
@@ -447,20 +267,120 @@ mod tests {
     #[test]
     fn presence_is_read_whatever_its_case() {
         for payload in [&b"online"[..], b"ONLINE", b" Online\n"] {
-            let interpreted = interpret(&pair(), &inbound("presence/a/status", payload)).expect("presence");
+            let interpreted =
+                interpret(&Book::default(), &inbound("presence/a/status", payload)).expect("presence");
             assert_eq!(interpreted.meaning, Meaning::Online { device: "a".into() });
         }
     }
 
+    fn meaning(book: &Book, topic: &str, payload: &str) -> Result<Meaning, (RejectionReason, String)> {
+        let meant = interpret(book, &inbound(topic, payload.as_bytes()));
+        meant.map(|it| it.meaning).map_err(|rejection| (rejection.reason, rejection.to_string()))
+    }
+
+    /// A book that knows the services as these messages leave them.
+    fn book(messages: &[(&str, &str)]) -> Book {
+        let mut book = Book::default();
+        for (topic, payload) in messages {
+            match meaning(&book, topic, payload) {
+                Ok(Meaning::ServiceReading { reading, fits, hinted }) => {
+                    book.observe(&reading, fits, hinted);
+                }
+                Ok(Meaning::Command { record, hinted }) => {
+                    book.commanded(record.target.service().unwrap(), hinted, Timestamp(1));
+                }
+                other => panic!("{topic} {payload}: {other:?}"),
+            }
+        }
+        book
+    }
+
+    fn fits(book: &Book, topic: &str, payload: &str) -> Vec<&'static str> {
+        match meaning(book, topic, payload) {
+            Ok(Meaning::ServiceReading { fits, .. }) => fits.iter().map(|kind| kind.name).collect(),
+            other => panic!("{topic} {payload}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_message_fits_the_kinds_with_its_suffix_and_shape() {
+        let nobody = Book::default();
+        assert_eq!(fits(&nobody, "rig/a", r#"{"value":1,"unit":"V"}"#), ["analog_in", "loadcell"]);
+        assert_eq!(fits(&nobody, "rig/a/response", r#"{"data":true}"#), ["digital_out", "math"]);
+        assert_eq!(
+            fits(&nobody, "rig/a/temperature", r#"{"temperature":1,"ambient":2,"unit":"C"}"#),
+            ["thermocouple"]
+        );
+    }
+
+    #[test]
+    fn what_says_more_is_of_the_kind_that_says_it() {
+        let nobody = Book::default();
+        let said = r#"{"enable":true,"duty":0.5,"frequency":1000,"deadtime":0.1}"#;
+        assert_eq!(fits(&nobody, "rig/a/response", said), ["complementary_pwm"]);
+        let said = r#"{"enable":true,"duty":0.5,"frequency":1000,"rev":7}"#;
+        assert_eq!(fits(&nobody, "rig/a/response", said), ["pwm"], "what is not known is passed over");
+    }
+
+    #[test]
+    fn a_command_is_told_and_not_said() {
+        let meant = meaning(&Book::default(), "rig/a/tare", "true");
+        let Ok(Meaning::Command { record, hinted }) = meant else { panic!("{meant:?}") };
+        assert_eq!(record.target.service().unwrap().suffix(), "/tare");
+        assert_eq!(hinted.iter().map(|kind| kind.name).collect::<Vec<_>>(), ["loadcell"]);
+        let unknown = meaning(&Book::default(), "rig/a/config", r#"{"command":true,"fast":1}"#);
+        let expected =
+            (RejectionReason::TypeMismatch, r#"/fast: expected only the fields command, got "fast""#);
+        assert_eq!(unknown.unwrap_err(), (expected.0, expected.1.to_owned()));
+    }
+
+    #[test]
+    fn a_flaw_is_that_of_the_nearest_kind() {
+        let wrong =
+            r#"{"kp":"x","ki":0,"kd":0,"setpoint":1,"pause_output":false,"pause_target_input":false}"#;
+        let flaw = meaning(&Book::default(), "rig/a/response", wrong).unwrap_err();
+        assert_eq!(flaw, (RejectionReason::TypeMismatch, r#"/kp: expected a number, got "x""#.to_owned()));
+    }
+
+    #[test]
+    fn a_service_does_not_change_its_kind() {
+        let book = book(&[("rig/a/response", r#"{"enable":true,"duty":0.5,"frequency":1000}"#)]);
+        let pid = r#"{"kp":1,"ki":0,"kd":0,"setpoint":1,"pause_output":false,"pause_target_input":false}"#;
+        let (reason, detail) = meaning(&book, "rig/a/response", pid).unwrap_err();
+        assert_eq!(
+            (reason, &*detail),
+            (RejectionReason::KindConflict, "expected what a pwm says, got what a pid would")
+        );
+        let (reason, detail) = meaning(&book, "rig/a/tare", "true").unwrap_err();
+        assert_eq!(
+            (reason, &*detail),
+            (RejectionReason::KindConflict, "expected what a pwm says, got /tare, where a loadcell would")
+        );
+        let (reason, detail) = meaning(&book, "rig/a/speed", "1").unwrap_err();
+        assert_eq!(
+            (reason, &*detail),
+            (RejectionReason::UnknownTopic, "expected a topic on which a pwm speaks or listens, got /speed")
+        );
+        let (reason, _) = meaning(&book, "rig/a/response", r#"{"enable":true,"duty":0.5}"#).unwrap_err();
+        assert_eq!(reason, RejectionReason::MissingField, "a flaw of its own is no conflict");
+    }
+
+    #[test]
+    fn what_is_beside_the_catalog_is_nothing_until_the_service_is_known() {
+        assert_eq!(meaning(&Book::default(), "rig/a/speed", "1"), Ok(Meaning::Nothing));
+        let taken_back = Inbound { retain: true, ..inbound("rig/a/out", b"") };
+        assert_eq!(interpret(&Book::default(), &taken_back).unwrap().meaning, Meaning::Nothing);
+    }
+
     proptest! {
         #[test]
-        fn nothing_panics(topic in "(sensors|presence|commands)/[a/]{0,3}(status|play)?", payload in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = interpret(&pair(), &inbound(&topic, &payload));
+        fn nothing_panics(topic in "(sensors|presence|commands|rig)/[a/]{0,3}(status|play|config|response|0|ch1)?", payload in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = interpret(&Book::default(), &inbound(&topic, &payload));
         }
 
         #[test]
         fn nothing_that_looks_like_json_panics(payload in r#"[{\[\]}:,"0-9a-zA-Z .\n-]{0,60}"#) {
-            let _ = interpret(&pair(), &inbound("sensors/a", payload.as_bytes()));
+            let _ = interpret(&Book::default(), &inbound("sensors/a", payload.as_bytes()));
         }
     }
 }

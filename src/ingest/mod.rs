@@ -5,6 +5,7 @@
 
 pub mod interpret;
 mod replay;
+mod service;
 mod truth;
 
 use std::{
@@ -28,17 +29,20 @@ use self::{
 };
 use crate::{
     address::{Address, Place},
-    broker::{Ack, Broker, Ended, Inbound, Input, Inputs, Started},
+    broker::{Ack, Broker, Ended, Inbound, Input, Inputs, Pin, Started},
     desk::Desk,
     devices::Devices,
     error::Error,
     health::{Health, Trouble},
     hub::Hub,
+    json::Flaw,
     model::{
-        CommandState, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq, SessionChange, Timestamp,
+        CommandRecord, CommandState, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq,
+        ServiceName, ServiceTopic, SessionChange, Target, Timestamp,
     },
     presence::{Signal, Watch},
-    store::{Draft, Journal, Store},
+    registry::{Book, Registry},
+    store::{Draft, Journal, Store, refused},
 };
 
 /// Messages that become history in one transaction: enough to share a sync, few enough to be quick.
@@ -66,6 +70,9 @@ pub struct Ingest {
     broker: Broker,
     health: Health,
     pair: Pair,
+    /// The services as this batch leaves them.
+    book: Book,
+    registry: Registry,
     hinted: HashSet<(Arc<str>, String)>,
     /// Names that were commanded and have never spoken.
     silent: HashSet<String>,
@@ -76,6 +83,7 @@ pub struct Parts {
     pub inputs: Inputs,
     pub journal: Journal,
     pub devices: Devices,
+    pub registry: Registry,
     pub hub: Hub,
     pub desk: Desk,
     pub broker: Broker,
@@ -89,17 +97,26 @@ struct Batch {
     drafts: Vec<Draft>,
     acks: Vec<Ack>,
     replies: Vec<(usize, oneshot::Sender<Event>)>,
+    /// Who has pinned a service, and waits until that is written.
+    pins: Vec<Pinning>,
     replays: Vec<Replayed>,
     delivered: Vec<Seq>,
     /// Devices whose retained presence may no longer be true.
     doubtful: HashSet<String>,
 }
 
+/// A service that is pinned, or no longer is.
+struct Pinning {
+    /// Where the batch says so; nowhere when it is so already.
+    draft: Option<usize>,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
 impl Ingest {
     /// Takes over, and writes what the start itself changes: known devices are unknown until they speak,
     /// and commands that the last run left come to an end.
     pub async fn open(parts: Parts, store: &Store) -> Result<Ingest, Error> {
-        let Parts { inputs, mut journal, devices, hub, desk, broker, health, pair } = parts;
+        let Parts { inputs, mut journal, devices, registry, hub, desk, broker, health, pair } = parts;
         let at = Timestamp::now();
         let known = devices
             .list()
@@ -125,6 +142,8 @@ impl Ingest {
         devices.apply(&told);
         hub.tell(&told);
         let truth = Truth::restored(store.retained().await?, &pair);
+        let book = registry.book();
+        book.services().for_each(|service| broker.recognize(&service.name));
         Ok(Ingest {
             inputs,
             journal,
@@ -136,6 +155,8 @@ impl Ingest {
             broker,
             health,
             pair,
+            book,
+            registry,
             hinted: HashSet::new(),
             silent: HashSet::new(),
         })
@@ -190,6 +211,7 @@ impl Ingest {
                 batch.drafts.push(of(event));
             }
             Input::Replay { rejection, done } => self.replay(&rejection, done, batch),
+            Input::Pin { service, pin, done } => self.pin(&service, pin, done, batch),
         }
     }
 
@@ -198,15 +220,15 @@ impl Ingest {
         let now = Instant::now();
         let retained = inbound.kept.then(|| inbound.retained());
         if let Some(retained) = &retained
-            && let Place::Known { address: Address::Presence { device }, .. } =
-                Place::of(&inbound.topic, &self.pair)
+            && let Place::Known { address: Address::Presence { device }, .. } = &inbound.place
         {
             self.truth.stands(retained);
-            batch.doubtful.insert(device);
+            batch.doubtful.insert(device.clone());
         }
         let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);
+        let mut learnt = None;
         let (event, said) =
-            match interpret(&self.pair, &inbound).and_then(|known| self.admit(known, &inbound)) {
+            match interpret(&self.book, &inbound).and_then(|known| self.admit(known, &inbound)) {
                 Ok(Interpreted { meaning, alias }) => {
                     if alias {
                         self.hint(&inbound);
@@ -219,7 +241,16 @@ impl Ingest {
                         }
                         Meaning::Online { device } => (None, Some((device, Said::Online { alias }))),
                         Meaning::Offline { device } => (None, Some((device, Said::Offline))),
-                        Meaning::Command(record) => (Some(Event::Command(record)), None),
+                        Meaning::Command { record, hinted } => {
+                            if let Target::Service(topic) = &record.target {
+                                learnt = self.book.commanded(topic, hinted, at);
+                            }
+                            (Some(Event::Command(record)), None)
+                        }
+                        Meaning::ServiceReading { reading, fits, hinted } => {
+                            learnt = self.book.observe(&reading, fits, hinted);
+                            (Some(Event::ServiceReading(reading)), None)
+                        }
                         Meaning::Nothing => (None, None),
                     }
                 }
@@ -231,6 +262,8 @@ impl Ingest {
         if event.is_some() || retained.is_some() {
             batch.drafts.push(Draft { event, retained });
         }
+        // Right behind what told it.
+        batch.drafts.extend(learnt.map(|change| of(Event::Service(change))));
         if let Some((device, said)) = said {
             let device = device.as_str();
             let signal = match said {
@@ -242,12 +275,20 @@ impl Ingest {
         }
     }
 
-    /// Refuses a device that would be one too many.
+    /// Refuses a device or a service that would be one too many.
     fn admit(&mut self, interpreted: Interpreted, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
         let (device, speaks) = match &interpreted.meaning {
             Meaning::Reading(reading) => (&reading.device, true),
             Meaning::Online { device } | Meaning::Offline { device } => (device, true),
-            Meaning::Command(record) => (&record.device, false),
+            Meaning::Command { record: CommandRecord { target, .. }, .. } => match target {
+                Target::Device { device, .. } => (device, false),
+                Target::Service(topic) if self.book.admits(topic) => return Ok(interpreted),
+                Target::Service(topic) => return Err(too_many(topic, inbound)),
+            },
+            Meaning::ServiceReading { reading, .. } if self.book.admits(&reading.topic) => {
+                return Ok(interpreted);
+            }
+            Meaning::ServiceReading { reading, .. } => return Err(too_many(&reading.topic, inbound)),
             Meaning::Nothing => return Ok(interpreted),
         };
         if self.watch.status(device).is_some() || self.pair.contains(device) {
@@ -262,7 +303,32 @@ impl Ingest {
             return Ok(interpreted);
         }
         let detail = format!("there are {MAX_DEVICES} devices already, and {device} is none of them");
-        Err(interpret::reject(inbound, RejectionReason::Denied, "", detail))
+        Err(interpret::reject(inbound, denied(detail)))
+    }
+
+    /// Pins a service or forgets that it is pinned.
+    fn pin(
+        &mut self,
+        service: &ServiceName,
+        pin: Option<Pin>,
+        done: oneshot::Sender<Result<(), Error>>,
+        batch: &mut Batch,
+    ) {
+        let at = Timestamp::now();
+        let change = match pin {
+            Some(Pin { kind, force }) => self.book.pin(service, kind, force, at),
+            None => self.book.unpin(service, at),
+        };
+        match change {
+            Ok(Some(change)) => {
+                batch.pins.push(Pinning { draft: Some(batch.drafts.len()), done });
+                batch.drafts.push(of(Event::Service(change)));
+            }
+            // It may be so by this very batch, which others cannot see yet.
+            Ok(None) => batch.pins.push(Pinning { draft: None, done }),
+            // Whoever asked may have gone.
+            Err(why) => drop(done.send(Err(why))),
+        }
     }
 
     fn started(&mut self, started: Started, batch: &mut Batch) {
@@ -294,16 +360,7 @@ impl Ingest {
     async fn commit(&mut self, mut batch: Batch, closing: &CancellationToken) -> Result<(), Error> {
         batch.drafts.extend(self.truth.owed());
         if !batch.drafts.is_empty() {
-            let mut begun = Instant::now();
-            while let Err(why) = self.append(&mut batch.drafts).await {
-                self.failing(&why);
-                if closing.run_until_cancelled(sleep(RETRY)).await.is_none() {
-                    return Err(why);
-                }
-                begun = Instant::now();
-            }
-            let entries = batch.drafts.iter().filter(|draft| draft.event.is_some()).count();
-            self.written(begun.elapsed(), entries);
+            self.write(&mut batch.drafts, closing).await?;
         } else if self.health.ends(Trouble::JournalBehind) {
             info!("nothing waits for the disk any more");
         }
@@ -315,7 +372,13 @@ impl Ingest {
         }
         // Told first: who is acknowledged finds what was acknowledged.
         self.devices.apply(&told);
+        self.registry.apply(&told);
+        self.learnt(&told);
         self.hub.tell(&told);
+        for Pinning { draft, done } in batch.pins {
+            let written = draft.is_none_or(|index| events[index].is_some());
+            let _ = done.send(if written { Ok(()) } else { Err(Error::Unavailable("the journal")) });
+        }
         for (index, reply) in batch.replies {
             if let Some(event) = &events[index] {
                 // Whoever asked may have gone.
@@ -335,6 +398,55 @@ impl Ingest {
             self.truth.tell(&self.broker, &device, self.watch.status(&device));
         }
         Ok(())
+    }
+
+    /// Writes the drafts, all at once if that can be. One that the database will never take is left out, so that the
+    /// others do not wait for ever.
+    async fn write(&mut self, drafts: &mut [Draft], closing: &CancellationToken) -> Result<(), Error> {
+        let (mut written, mut alone, mut refusals) = (0, false, 0);
+        while written < drafts.len() {
+            let end = if alone { written + 1 } else { drafts.len() };
+            let begun = Instant::now();
+            match self.append(&mut drafts[written..end]).await {
+                Ok(()) => {
+                    let entries = drafts[written..end].iter().filter(|draft| draft.event.is_some()).count();
+                    self.written(begun.elapsed(), entries);
+                    (written, refusals) = (end, 0);
+                }
+                Err(why) if refused(&why) => {
+                    refusals += 1;
+                    // After the first time the journal looks anew at what is in the database.
+                    if refusals == 2 && alone {
+                        error!("the database does not take an entry, which is lost: {}", cause(&why));
+                        metrics::counter!("crosslink_unrecorded_total").increment(1);
+                        drafts[written] = Draft { event: None, retained: None };
+                        written += 1;
+                    }
+                    (alone, refusals) = (alone || refusals == 2, refusals % 2);
+                }
+                Err(why) => {
+                    self.failing(&why);
+                    if closing.run_until_cancelled(sleep(RETRY)).await.is_none() {
+                        return Err(why);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was learnt of services has its place by now, and the broker knows them.
+    fn learnt(&mut self, told: &[Arc<Event>]) {
+        let mut changed = false;
+        for event in told {
+            if let Event::Service(change) = &**event {
+                self.broker.recognize(&change.service);
+                changed = true;
+            }
+        }
+        if changed {
+            self.book = self.registry.book();
+        }
     }
 
     /// Tries once, and says so while it takes long: a disk that hangs gives no answer.
@@ -383,7 +495,7 @@ impl Ingest {
         if self.hinted.len() >= MAX_HINTS || !self.hinted.insert(key) {
             return;
         }
-        if let Place::Known { address, .. } = Place::of(&inbound.topic, &self.pair) {
+        if let Place::Known { address, .. } = &inbound.place {
             warn!(
                 client_id = &*inbound.client_id,
                 topic = inbound.topic,
@@ -417,7 +529,7 @@ fn age(inputs: &[Input]) -> Duration {
         Input::Publish(inbound) => Some(inbound.at),
         Input::Started(started) => Some(started.at),
         Input::Ended(ended) => Some(ended.at),
-        Input::Delivered { .. } | Input::Derived { .. } | Input::Replay { .. } => None,
+        Input::Delivered { .. } | Input::Derived { .. } | Input::Replay { .. } | Input::Pin { .. } => None,
     });
     let millis = came.map_or(0, |at| Timestamp::now().millis_since(at));
     Duration::from_millis(millis.unsigned_abs())
@@ -439,8 +551,21 @@ fn log(event: &Event) {
             topic = rejection.topic, client_id = rejection.client_id, seq = %rejection.seq,
             "rejected a message on {}: {rejection}", rejection.topic
         ),
-        Event::Reading(_) | Event::Session(_) | Event::Command(_) => {}
+        Event::Service(change) => info!(
+            service = %change.service, seq = %change.seq, "{} {}", change.service, change.news()
+        ),
+        Event::Reading(_) | Event::Session(_) | Event::Command(_) | Event::ServiceReading(_) => {}
     }
+}
+
+fn too_many(topic: &ServiceTopic, inbound: &Inbound) -> Box<Rejection> {
+    let detail =
+        format!("there are as many services and topics as are kept in mind, and {topic} is none of them");
+    interpret::reject(inbound, denied(detail))
+}
+
+fn denied(detail: String) -> Flaw {
+    Flaw { reason: RejectionReason::Denied, pointer: String::new(), detail }
 }
 
 /// What is at the bottom of it: what wraps that says only in whose words it came.

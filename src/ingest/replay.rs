@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     broker::{Inbound, QoS, front::refusal},
-    model::{Event, Pair, Reading, Rejection, Replay, ReplayOutcome, SessionId},
+    model::{Event, Pair, Reading, Rejection, Replay, ReplayOutcome, ServiceReading},
 };
 
 /// A rejection that was looked at anew, and who waits to be told.
@@ -36,11 +36,17 @@ impl Ingest {
         };
         let mut draft = None;
         let inbound = inbound(rejection, &self.pair);
-        match interpret(&self.pair, &inbound).and_then(|known| self.admit(known, &inbound)) {
+        match interpret(&self.book, &inbound).and_then(|known| self.admit(known, &inbound)) {
             Ok(Interpreted { meaning: Meaning::Reading(reading), .. }) => {
                 replay.outcome = ReplayOutcome::Recorded;
                 draft = Some(batch.drafts.len());
                 batch.drafts.push(of(Event::Reading(Reading { replay_of: Some(rejection.seq), ..reading })));
+            }
+            Ok(Interpreted { meaning: Meaning::ServiceReading { reading, .. }, .. }) => {
+                replay.outcome = ReplayOutcome::Recorded;
+                draft = Some(batch.drafts.len());
+                let reading = ServiceReading { replay_of: Some(rejection.seq), ..reading };
+                batch.drafts.push(of(Event::ServiceReading(reading)));
             }
             Ok(_) => {}
             Err(again) => {
@@ -65,19 +71,12 @@ impl Replayed {
 
 /// The message as it came.
 fn inbound(rejection: &Rejection, pair: &Pair) -> Inbound {
+    let Rejection { topic, payload, retain, at, .. } = rejection;
     Inbound {
-        session: SessionId(0),
         client_id: rejection.client_id.as_str().into(),
-        topic: rejection.topic.clone(),
-        payload: rejection.payload.clone(),
         qos: QoS::from_u8(rejection.qos).unwrap_or(QoS::AtMostOnce),
-        retain: rejection.retain,
-        at: rejection.at,
-        will: false,
-        refused: refusal(&rejection.topic, &rejection.payload, rejection.retain, pair),
-        receivers: 0,
-        kept: false,
-        ack: None,
-        room: 0,
+        retain: *retain,
+        refused: refusal(topic, payload, *retain, pair),
+        ..Inbound::new(topic.clone(), payload.clone(), *at, pair)
     }
 }

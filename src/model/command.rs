@@ -1,10 +1,12 @@
 //! What is asked of devices, and what became of it.
 
+use std::fmt;
+
 use async_graphql::{Enum, SimpleObject};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Seq, Timestamp};
+use super::{Seq, ServiceTopic, Timestamp};
 /// What a command asks of a device of the pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Enum, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +108,7 @@ pub enum Surface {
 
 /// A command and its life so far.
 #[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
+#[graphql(complex)]
 pub struct CommandRecord {
     /// The seq of its first entry in the journal.
     pub id: Seq,
@@ -115,10 +118,10 @@ pub struct CommandRecord {
     pub accepted_at: Timestamp,
     /// When its newest state began.
     pub at: Timestamp,
-    /// Whom it is for.
-    pub device: String,
-    /// What the device makes of the payload.
-    pub action: Action,
+    #[graphql(skip)]
+    #[serde(flatten, serialize_with = "as_fields")]
+    #[schema(value_type = TargetFields)]
+    pub target: Target,
     /// Where its message goes.
     pub topic: String,
     /// As on the wire.
@@ -135,6 +138,80 @@ pub struct CommandRecord {
     pub address: Option<String>,
     /// The key under which the same command again is this record.
     pub idempotency_key: Option<String>,
+}
+
+/// Whom a command is for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// A device, and what it makes of the payload.
+    Device {
+        device: String,
+        action: Action,
+    },
+    Service(ServiceTopic),
+}
+
+/// As a person says it: `'play' to esp32`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Device { device, action } => write!(f, "'{}' to {device}", action.name()),
+            Target::Service(topic) => write!(f, "a command to {topic}"),
+        }
+    }
+}
+
+impl Target {
+    /// The device, if it is for one.
+    pub fn device(&self) -> Option<&str> {
+        match self {
+            Target::Device { device, .. } => Some(device),
+            Target::Service(_) => None,
+        }
+    }
+
+    /// What is asked of a device.
+    pub fn action(&self) -> Option<Action> {
+        match self {
+            Target::Device { action, .. } => Some(*action),
+            Target::Service(_) => None,
+        }
+    }
+
+    /// The topic, if it is for a service.
+    pub fn service(&self) -> Option<&ServiceTopic> {
+        match self {
+            Target::Device { .. } => None,
+            Target::Service(topic) => Some(topic),
+        }
+    }
+}
+
+/// Whom a command is for, as JSON has it.
+#[derive(Serialize, ToSchema)]
+struct TargetFields<'a> {
+    /// The device that it is for. Null when it is for a service.
+    device: Option<&'a str>,
+    /// What the device makes of the payload. Null when it is for a service.
+    action: Option<Action>,
+    /// The firmware of the service that it is for. Null when it is for a device.
+    firmware: Option<&'a str>,
+    /// The service that it is for. Null when it is for a device.
+    service: Option<&'a str>,
+    /// What follows the service in its topic. Null when it is for a device.
+    suffix: Option<&'a str>,
+}
+
+fn as_fields<S: Serializer>(target: &Target, serializer: S) -> Result<S::Ok, S::Error> {
+    let topic = target.service();
+    let fields = TargetFields {
+        device: target.device(),
+        action: target.action(),
+        firmware: topic.map(ServiceTopic::firmware),
+        service: topic.map(ServiceTopic::name),
+        suffix: topic.map(ServiceTopic::suffix),
+    };
+    fields.serialize(serializer)
 }
 
 impl CommandRecord {

@@ -10,12 +10,13 @@ mod qos;
 mod reading;
 mod rejection;
 mod scalar;
+mod service;
 
 use bytes::Bytes;
 
 pub use self::{
     client::{ClientSession, ProtocolVersion, TopicFilter},
-    command::{Action, CommandRecord, CommandState, Delivery, Surface},
+    command::{Action, CommandRecord, CommandState, Delivery, Surface, Target},
     page::{Cursor, Page, Part},
     presence::{
         Presence, PresenceChange, PresencePayload, PresenceReason, SessionChange, SessionEnd, Status,
@@ -24,6 +25,7 @@ pub use self::{
     reading::{Reading, SensorPayload},
     rejection::{Rejection, RejectionCount, RejectionReason, Replay, ReplayOutcome},
     scalar::{Seq, SessionId, Timestamp},
+    service::{Evidence, NoService, ServiceChange, ServiceName, ServiceReading, ServiceState, ServiceTopic},
 };
 
 /// Whatever happens, in the order of the journal.
@@ -34,6 +36,8 @@ pub enum Event {
     Session(SessionChange),
     Command(CommandRecord),
     Rejection(Rejection),
+    ServiceReading(ServiceReading),
+    Service(ServiceChange),
 }
 
 impl Event {
@@ -44,6 +48,8 @@ impl Event {
             Event::Session(change) => change.seq,
             Event::Command(record) => record.seq,
             Event::Rejection(rejection) => rejection.seq,
+            Event::ServiceReading(reading) => reading.seq,
+            Event::Service(change) => change.seq,
         }
     }
 
@@ -54,6 +60,8 @@ impl Event {
             Event::Session(change) => change.at,
             Event::Command(record) => record.at,
             Event::Rejection(rejection) => rejection.at,
+            Event::ServiceReading(reading) => reading.at,
+            Event::Service(change) => change.at,
         }
     }
 
@@ -70,6 +78,15 @@ impl Event {
                 }
             }
             Event::Rejection(rejection) => rejection.seq = seq,
+            Event::ServiceReading(reading) => reading.seq = seq,
+            Event::Service(change) => {
+                change.seq = seq;
+                // What a reading tells of its service stands right behind it.
+                if let Some(evidence) = change.evidence.as_mut().filter(|evidence| evidence.seq == Seq::ZERO)
+                {
+                    evidence.seq = Seq(seq.0 - 1);
+                }
+            }
         }
     }
 }

@@ -53,6 +53,7 @@ impl Reading {
 
 /// What a device says in a reading. Fields that are not named here are kept in the payload alone.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SensorPayload {
     /// In `unit`, degrees Celsius unless the device says otherwise.
     pub temperature: f64,

@@ -16,9 +16,10 @@ mod websocket;
 mod writer;
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -36,7 +37,9 @@ use crate::{
     address::{Address, PRESENCE, Place, is_command},
     config::Config,
     error::Error,
-    model::{ClientSession, Page, Pair, Part, RejectionReason, Retained, Seq, SessionId, Timestamp},
+    model::{
+        ClientSession, Page, Pair, Part, RejectionReason, Retained, Seq, ServiceName, SessionId, Timestamp,
+    },
 };
 
 /// Connections that are served at a time; a Raspberry Pi serves them all.
@@ -69,6 +72,7 @@ struct Front {
     router: Arc<Router>,
     subscriptions: Subscriptions,
     retained: RetainedMessages,
+    services: Services,
     clients: Arc<Clients>,
     connections: Arc<Semaphore>,
     last_session: AtomicI64,
@@ -91,6 +95,7 @@ impl Broker {
             router: Arc::new(router),
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::restored(retained),
+            services: Services::default(),
             clients: Arc::default(),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             last_session: AtomicI64::new(0),
@@ -141,6 +146,11 @@ impl Broker {
         true
     }
 
+    /// A service is known from now on: all that is said on its topics is recorded.
+    pub fn recognize(&self, service: &ServiceName) {
+        self.0.services.add(service);
+    }
+
     /// Who is connected, the newest connection first; on from a cursor, which is a session.
     pub fn clients(&self, part: Part) -> Page<ClientSession> {
         self.0.clients.list(part)
@@ -156,6 +166,21 @@ impl Broker {
         self.0.stopping.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+}
+
+/// The services that are known, `{firmware}/{service}` each.
+#[derive(Default)]
+struct Services(RwLock<HashSet<String>>);
+
+impl Services {
+    fn add(&self, service: &ServiceName) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(service.as_str().to_owned());
+    }
+
+    fn knows(&self, service: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(service)
     }
 }
 
@@ -183,24 +208,30 @@ struct Incoming {
     will: bool,
 }
 
-/// Why a message reaches nobody, if it does not.
+/// Why a message at a place in the gateway's namespaces reaches nobody, if it does not.
 pub fn refusal(topic: &str, payload: &[u8], retain: bool, pair: &Pair) -> Option<RejectionReason> {
     if retain && is_command(topic, pair) {
         return Some(RejectionReason::RetainedCommand);
     }
-    let too_large = payload.len() > MAX_PAYLOAD && Place::of(topic, pair) != Place::Foreign;
-    too_large.then_some(RejectionReason::TooLarge)
+    (payload.len() > MAX_PAYLOAD).then_some(RejectionReason::TooLarge)
 }
 
 impl Front {
     /// Judges a message: what other clients hear goes to `fan_out`, what history needs is returned.
     fn judge(&self, incoming: Incoming, fan_out: &mut FanOut) -> Option<Inbound> {
-        let recorded = Place::of(&incoming.topic, &self.pair) != Place::Foreign;
-        let refused = refusal(&incoming.topic, &incoming.payload, incoming.retain, &self.pair);
+        let place = Place::of(&incoming.topic, &self.pair);
+        let recorded = match &place {
+            Place::Known { .. } | Place::Unknown(_) => true,
+            Place::Beside(topic) => self.services.knows(topic.service()),
+            Place::Foreign => false,
+        };
+        let refusal = || refusal(&incoming.topic, &incoming.payload, incoming.retain, &self.pair);
+        let refused = recorded.then(refusal).flatten();
         let mut inbound = Inbound {
             session: incoming.session,
             client_id: incoming.client_id,
             topic: incoming.topic,
+            place,
             payload: incoming.payload,
             qos: incoming.qos,
             retain: incoming.retain,
