@@ -21,19 +21,26 @@ use crate::error::Error;
 /// Who has seen an answer asks again whether it still holds.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PNG: HeaderValue = HeaderValue::from_static("image/png");
 
 /// JSON with a tag.
 pub struct Tagged<T>(pub T);
 
+/// A picture with a tag.
+pub struct TaggedPng(pub Vec<u8>);
+
 impl<T: Serialize> IntoResponse for Tagged<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => {
-                let headers = [(CONTENT_TYPE, JSON), (ETAG, tag(&body)), (CACHE_CONTROL, ASK_AGAIN)];
-                (headers, body).into_response()
-            }
+            Ok(body) => tagged(JSON, body),
             Err(why) => Problem::from(Error::internal(why)).into_response(),
         }
+    }
+}
+
+impl IntoResponse for TaggedPng {
+    fn into_response(self) -> Response {
+        tagged(PNG, self.0)
     }
 }
 
@@ -48,6 +55,11 @@ pub async fn unless_seen(request: Request, next: Next) -> Response {
         }
         _ => response,
     }
+}
+
+fn tagged(content: HeaderValue, body: Vec<u8>) -> Response {
+    let headers = [(CONTENT_TYPE, content), (ETAG, tag(&body)), (CACHE_CONTROL, ASK_AGAIN)];
+    (headers, body).into_response()
 }
 
 fn tag(body: &[u8]) -> HeaderValue {
