@@ -18,12 +18,17 @@ struct Answer {
     meaning: &'static str,
     /// Paths, and what may be said there.
     examples: &'static [(&'static str, &'static str)],
+    /// Places in the journal that stand against the request, if there are such.
+    seqs: Option<&'static [i64]>,
 }
 
 const DEVICE: &str = "/api/v1/devices/esp32";
 
+const IDEMPOTENCY_CONFLICT: &str = "IDEMPOTENCY_CONFLICT";
+const KIND_CONTRADICTED: &str = "KIND_CONTRADICTED";
+
 /// All of them, whichever operation they come from.
-const ANSWERS: [Answer; 10] = [
+const ANSWERS: [Answer; 11] = [
     Answer {
         status: 400,
         code: "INVALID",
@@ -31,7 +36,12 @@ const ANSWERS: [Answer; 10] = [
         examples: &[
             ("/api/v1/devices/esp32/readings", "limit: a page has 1 to 1000 items, not 0"),
             ("/api/v1/devices/esp32/commands", "missing field `action` at line 1 column 2"),
+            (
+                "/api/v1/services",
+                "state: unknown variant `pinned`, expected one of `UNKNOWN`, `AMBIGUOUS`, `INFERRED`, `PINNED`",
+            ),
         ],
+        seqs: None,
     },
     Answer {
         status: 403,
@@ -41,6 +51,7 @@ const ANSWERS: [Answer; 10] = [
             "/play/esp32",
             "pages of \"http://evil.example\" may not use the gateway; --allow-origin lets them",
         )],
+        seqs: None,
     },
     Answer {
         status: 404,
@@ -49,28 +60,43 @@ const ANSWERS: [Answer; 10] = [
         examples: &[
             ("/api/v1/devices/esp23", "there is no device \"esp23\""),
             ("/api/v1/commands/4712", "there is no command \"4712\""),
+            ("/api/v1/services/board1/fun", "there is no service \"board1/fun\""),
         ],
+        seqs: None,
     },
     Answer {
         status: 405,
         code: "METHOD_NOT_ALLOWED",
         meaning: "the path knows other methods; the header `Allow` says which",
         examples: &[(DEVICE, "DELETE cannot be done here; the header `Allow` says what can")],
+        seqs: None,
     },
     Answer {
         status: 409,
-        code: "IDEMPOTENCY_CONFLICT",
+        code: IDEMPOTENCY_CONFLICT,
         meaning: "the key belongs to another command, or to one that is on its way",
         examples: &[(
             "/api/v1/devices/esp32/commands",
             "the idempotency key \"3f1c0a52\" belongs to play for raspberry",
         )],
+        seqs: None,
+    },
+    Answer {
+        status: 409,
+        code: KIND_CONTRADICTED,
+        meaning: "what the service said, at the places in `seqs`, is not of that kind; `force` has it forgotten",
+        examples: &[(
+            "/api/v1/services/board1/fan",
+            "board1/fan is no bme280: the readings at 4711 say otherwise; force it to have them forgotten",
+        )],
+        seqs: Some(&[4711]),
     },
     Answer {
         status: 413,
         code: "TOO_LARGE",
         meaning: "the body is larger than any that makes sense here",
         examples: &[("/api/v1/devices/esp32/commands", "length limit exceeded")],
+        seqs: None,
     },
     Answer {
         status: 415,
@@ -80,6 +106,7 @@ const ANSWERS: [Answer; 10] = [
             "/api/v1/devices/esp32/commands",
             "Expected request with `Content-Type: application/json`",
         )],
+        seqs: None,
     },
     Answer {
         status: 421,
@@ -89,18 +116,21 @@ const ANSWERS: [Answer; 10] = [
             DEVICE,
             "the gateway is not called \"plant.local\"; --allow-host makes a name known to it",
         )],
+        seqs: None,
     },
     Answer {
         status: 500,
         code: "INTERNAL",
         meaning: "the log of the gateway says why",
         examples: &[(DEVICE, "internal error")],
+        seqs: None,
     },
     Answer {
         status: 503,
         code: "UNAVAILABLE",
         meaning: "the gateway cannot do it now; the same request may work later",
         examples: &[("/api/v1/devices/esp32/commands", "the journal is not available")],
+        seqs: None,
     },
 ];
 
@@ -128,24 +158,30 @@ pub struct WhenSending;
 /// What a replay may answer instead.
 pub struct WhenReplaying;
 
+/// What may be answered instead to whoever says what a service is.
+pub struct WhenPinning;
+
+/// What may be answered instead to whoever takes that back.
+pub struct WhenForgetting;
+
 /// What may keep a command from the original routes, whose other answers are text.
 pub struct WhenKeptOut;
 
 impl IntoResponses for WhenLooking {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        documented(&[421])
+        documented(&[421], None)
     }
 }
 
 impl IntoResponses for WhenListing {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        documented(&[400, 421, 500, 503])
+        documented(&[400, 421, 500, 503], None)
     }
 }
 
 impl IntoResponses for WhenAsking {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        documented(&[400, 404, 421, 500, 503])
+        documented(&[400, 404, 421, 500, 503], None)
     }
 }
 
@@ -158,24 +194,38 @@ impl IntoResponses for WhenSeen {
 
 impl IntoResponses for WhenSending {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        documented(&[400, 403, 404, 409, 413, 415, 421, 500, 503])
+        documented(&[400, 403, 404, 413, 415, 421, 500, 503], Some(IDEMPOTENCY_CONFLICT))
     }
 }
 
 impl IntoResponses for WhenReplaying {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        documented(&[400, 403, 404, 413, 415, 421, 500, 503])
+        documented(&[400, 403, 404, 413, 415, 421, 500, 503], None)
+    }
+}
+
+impl IntoResponses for WhenPinning {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        documented(&[400, 403, 404, 413, 415, 421, 500, 503], Some(KIND_CONTRADICTED))
+    }
+}
+
+impl IntoResponses for WhenForgetting {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        documented(&[400, 403, 404, 421, 500, 503], None)
     }
 }
 
 impl IntoResponses for WhenKeptOut {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        documented(&[403, 404, 421])
+        documented(&[403, 404, 421], None)
     }
 }
 
-fn documented(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
-    let answers = ANSWERS.iter().filter(|answer| statuses.contains(&answer.status));
+/// Those with these statuses, and of those with status 409 the one with this code.
+fn documented(statuses: &[u16], conflict: Option<&str>) -> BTreeMap<String, RefOr<Response>> {
+    let answers =
+        ANSWERS.iter().filter(|answer| statuses.contains(&answer.status) || conflict == Some(answer.code));
     answers.map(|answer| (answer.status.to_string(), Ref::from_response_name(answer.name()).into())).collect()
 }
 
@@ -189,7 +239,8 @@ impl Answer {
     fn response(&self) -> Response {
         let status = StatusCode::from_u16(self.status).expect("it is a status of HTTP");
         let examples = self.examples.iter().map(|(path, detail)| {
-            let problem = Problem::new(status, self.code, *detail).of(path);
+            let seqs = self.seqs.map(<[i64]>::to_vec);
+            let problem = Problem { seqs, ..Problem::new(status, self.code, *detail).of(path) };
             ExampleBuilder::new().summary(*path).value(Some(json!(problem))).build()
         });
         let numbered = (1..).map(|n: u8| n.to_string()).zip(examples);
@@ -234,6 +285,7 @@ mod tests {
             Error::NotFound { what: "device", name: String::new() },
             Error::Invalid(String::new()),
             Error::IdempotencyConflict(String::new()),
+            Error::KindContradicted { service: String::new(), kind: "", seqs: Vec::new() },
             Error::Unavailable("the journal"),
             Error::Setup(String::new()),
             Error::internal(anyhow::anyhow!("why")),

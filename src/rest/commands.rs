@@ -8,7 +8,8 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header::LOCATION, request::Parts},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     app::App,
+    catalog::Payload,
     desk::{Origin, Wait},
     error::Error,
     model::{Action, CommandRecord, CommandState, Cursor, Page, Part, Seq, Surface},
@@ -33,7 +35,7 @@ pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const RESPOND_ASYNC: &str = "respond-async";
 
-type CommandRecordPage = Page<CommandRecord>;
+type CommandRecordPage = Page<Record>;
 
 /// What a device of the pair is asked to do.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -44,6 +46,24 @@ pub struct Command {
     action: Action,
 }
 
+/// A command and its life so far, typed by the kind of the service that it is for.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = CommandRecord)]
+pub struct Record {
+    #[serde(flatten)]
+    #[schema(inline)]
+    record: CommandRecord,
+    /// The kind of the service that it is for, by name. Null while it is not known, and when it is for a device.
+    kind: Option<&'static str>,
+    /// The name of the payload's type. Null when it is for a device, while the kind of the service is not known, and for
+    /// what does not fit that kind.
+    #[serde(rename = "type")]
+    type_name: Option<String>,
+    /// The payload as JSON. Null when `type` is.
+    #[schema(value_type = Option<Payload>)]
+    typed: Option<Box<RawValue>>,
+}
+
 /// A part of the command log.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -52,7 +72,16 @@ pub struct Commands {
     /// Only commands for this device. A name that nobody has ever commanded has none.
     #[param(value_type = String, required = false, example = "esp32")]
     device: Option<String>,
-    /// Only commands that ask for this.
+    /// Only commands for services of this firmware.
+    #[param(value_type = String, required = false, example = "board1")]
+    firmware: Option<String>,
+    /// Only commands for services of this name.
+    #[param(value_type = String, required = false, example = "fan")]
+    service: Option<String>,
+    /// Only commands on topics of services with this suffix: empty, or beginning with a slash.
+    #[param(value_type = String, required = false, example = "/config")]
+    suffix: Option<String>,
+    /// Only commands that ask a device for this.
     #[param(value_type = Action, required = false, example = "play")]
     action: Option<Action>,
     /// Only commands whose newest state is this.
@@ -87,12 +116,12 @@ pub struct Commands {
     responses(
         (status = 200, description = "It is out, and its acknowledgement was waited for",
             headers(("Location" = String, description = "Where the record stays, such as `/api/v1/commands/4711`")),
-            body = CommandRecord, example = json!(examples::command())),
+            body = Record, example = json!(examples::command())),
         (status = 202, description = "It is out, as it was preferred; the record goes on at its location",
             headers(
                 ("Location" = String, description = "Where the record stays, such as `/api/v1/commands/4711`"),
                 ("Preference-Applied" = String, description = "`respond-async`")),
-            body = CommandRecord, example = json!(examples::command_under_way())),
+            body = Record, example = json!(examples::command_under_way())),
         WhenSending))]
 pub async fn send(
     State(app): State<App>,
@@ -103,7 +132,7 @@ pub async fn send(
     Body(command): Body<Command>,
 ) -> Result<Sent, Problem> {
     let record = app.desk.send(&device, command.action, origin, patience.wait()).await?;
-    Ok(Sent { record, patience })
+    Ok(Sent { record: Record::of(&app, record), patience })
 }
 
 /// The command log.
@@ -118,9 +147,11 @@ pub async fn list(
     State(app): State<App>,
     Query(asked): Query<Commands>,
 ) -> Result<Tagged<CommandRecordPage>, Problem> {
-    let Commands { device, action, state, surface, after, limit } = asked;
-    let filter = CommandFilter { device, action, state, surface };
-    Ok(Tagged(app.store.commands(&filter, Part::of(after, limit.0)).await?))
+    let Commands { device, firmware, service, suffix, action, state, surface, after, limit } = asked;
+    let filter = CommandFilter { device, firmware, service, suffix, action, state, surface };
+    let page = app.store.commands(&filter, Part::of(after, limit.0)).await?;
+    let items = page.items.into_iter().map(|record| Record::of(&app, record)).collect();
+    Ok(Tagged(Page { items, next: page.next }))
 }
 
 /// One command.
@@ -129,15 +160,31 @@ pub async fn list(
 #[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands", operation_id = "command",
     params(("id" = Seq, Path, description = "The `id` of its record", example = 4711)),
     responses(
-        (status = 200, description = "Its record", body = CommandRecord, example = json!(examples::command())),
+        (status = 200, description = "Its record", body = Record, example = json!(examples::command())),
         WhenSeen, WhenAsking))]
 pub async fn one(
     State(app): State<App>,
     Path(Id(id)): Path<Id>,
     Query(Nothing {}): Query<Nothing>,
-) -> Result<Tagged<CommandRecord>, Problem> {
+) -> Result<Tagged<Record>, Problem> {
     let record = app.store.command(id).await?;
-    Ok(Tagged(record.ok_or_else(|| Error::NotFound { what: "command", name: id.to_string() })?))
+    let record = record.ok_or_else(|| Error::NotFound { what: "command", name: id.to_string() })?;
+    Ok(Tagged(Record::of(&app, record)))
+}
+
+impl Record {
+    fn of(app: &App, record: CommandRecord) -> Record {
+        let topic = record.target.service();
+        let kind = topic.and_then(|topic| app.registry.kind(topic)).map(|kind| kind.name);
+        let typed = topic.and_then(|topic| app.registry.typed(topic, record.payload.as_bytes()));
+        let payload = typed.as_ref().and_then(|_| RawValue::from_string(record.payload.clone()).ok());
+        Record { kind, type_name: typed.map(|typed| typed.name()), typed: payload, record }
+    }
+
+    /// For a device.
+    pub fn untyped(record: CommandRecord) -> Record {
+        Record { record, kind: None, type_name: None, typed: None }
+    }
 }
 
 /// The id of a command, in a path.
@@ -156,13 +203,13 @@ impl TryFrom<String> for Id {
 
 /// A command that is out.
 pub struct Sent {
-    record: CommandRecord,
+    record: Record,
     patience: Patience,
 }
 
 impl IntoResponse for Sent {
     fn into_response(self) -> Response {
-        let location = [(LOCATION, format!("/api/v1/commands/{}", self.record.id))];
+        let location = [(LOCATION, format!("/api/v1/commands/{}", self.record.record.id))];
         let record = Json(self.record);
         match self.patience {
             Patience::Usual => (location, record).into_response(),

@@ -13,13 +13,18 @@ use utoipa::{
     },
 };
 
-use super::{answers, problem::Problem};
+use super::{
+    answers,
+    kinds::{EffectClass, Rule},
+    problem::Problem,
+};
 use crate::{
+    catalog::{self, Class},
     crosslink::Hazard,
     devices::Mode,
     model::{
         Action, CommandState, Delivery, PresenceReason, ProtocolVersion, RejectionReason, ReplayOutcome,
-        Status, Surface,
+        ServiceState, Status, Surface,
     },
 };
 
@@ -42,6 +47,7 @@ use crate::{
         (name = "health", description = "Whether the gateway is alive, can serve, and how it fares"),
         (name = "original", description = "The routes that scripts have used from the beginning"),
         (name = "rejections", description = "Messages that could not be understood, and their replay"),
+        (name = "services", description = "What firmwares are made of, which kind each is, and what it says"),
     ),
     servers((url = "/", description = "The gateway that this document comes from")),
     security(()),
@@ -53,7 +59,7 @@ const IF_NONE_MATCH: &str = "IfNoneMatch";
 const ETAG: &str = "ETag";
 
 /// Schemas of what is sent here: what is not given is absent there, not null.
-const SENT_HERE: [&str; 2] = ["Command", "ReplayRequest"];
+const SENT_HERE: [&str; 3] = ["Command", "Pin", "ReplayRequest"];
 
 /// Before it has operations.
 pub fn begun() -> OpenApi {
@@ -94,6 +100,9 @@ pub fn finished(mut document: OpenApi) -> OpenApi {
     if let Some(components) = &mut document.components {
         described(components);
         complete(components);
+        // What services say and are told is as the catalog has it.
+        components.schemas.extend(catalog::schemas());
+        components.schemas.values_mut().for_each(simplify);
     }
     document
 }
@@ -114,14 +123,18 @@ fn tagged(operation: &mut Operation) {
 /// Members of enumerations say what they mean, and the code of a problem which there are.
 fn described(components: &mut Components) {
     members::<Action>(components);
+    members::<Class>(components);
     members::<CommandState>(components);
     members::<Delivery>(components);
+    members::<EffectClass>(components);
     members::<Hazard>(components);
     members::<Mode>(components);
     members::<PresenceReason>(components);
     members::<ProtocolVersion>(components);
     members::<RejectionReason>(components);
     members::<ReplayOutcome>(components);
+    members::<Rule>(components);
+    members::<ServiceState>(components);
     members::<Status>(components);
     members::<Surface>(components);
     let code = object(components, "Problem").and_then(|problem| problem.properties.get_mut("code"));
@@ -162,6 +175,20 @@ fn complete(components: &mut Components) {
             require_all(schema);
         }
     }
+}
+
+/// One of one is that one.
+fn simplify(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::OneOf(choice)) = schema else { return };
+    if choice.items.len() > 1 {
+        return;
+    }
+    let description = choice.description.take();
+    let Some(mut only) = choice.items.pop() else { return };
+    if let RefOr::T(Schema::Object(only)) = &mut only {
+        only.description = description;
+    }
+    *schema = only;
 }
 
 fn require_all(schema: &mut Schema) {

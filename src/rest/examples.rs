@@ -2,14 +2,21 @@
 
 use bytes::Bytes;
 
-use super::devices::Device;
+use super::{
+    commands::Record,
+    devices::Device,
+    kinds::Kind,
+    readings::Reading as ServiceReading,
+    services::{LatestReading, Service, Summary},
+};
 use crate::{
+    catalog::{self, Effect, KINDS, Topic},
     crosslink::{CrossLink, Hazard},
     devices::Mode,
     model::{
-        Action, ClientSession, CommandRecord, CommandState, Cursor, Delivery, Page, Presence, PresenceChange,
-        PresenceReason, ProtocolVersion, Reading, Rejection, RejectionCount, RejectionReason, Replay,
-        ReplayOutcome, Seq, SessionId, Status, Surface, Timestamp, TopicFilter,
+        Action, ClientSession, CommandRecord, CommandState, Cursor, Delivery, Evidence, Page, Presence,
+        PresenceChange, PresenceReason, ProtocolVersion, Reading, Rejection, RejectionCount, RejectionReason,
+        Replay, ReplayOutcome, Seq, ServiceState, SessionId, Status, Surface, Target, Timestamp, TopicFilter,
     },
 };
 
@@ -49,14 +56,30 @@ pub fn presence() -> Page<PresenceChange> {
     Page { items: vec![change], next: None }
 }
 
-pub fn command() -> CommandRecord {
+pub fn command() -> Record {
+    Record::untyped(record())
+}
+
+pub fn command_under_way() -> Record {
+    Record::untyped(CommandRecord {
+        seq: Seq(4712),
+        state: CommandState::Published,
+        delivery: Some(Delivery::Sent),
+        ..record()
+    })
+}
+
+pub fn commands() -> Page<Record> {
+    Page { items: vec![command()], next: Some(Cursor::Before(Seq(4711))) }
+}
+
+fn record() -> CommandRecord {
     CommandRecord {
         id: Seq(4711),
         seq: Seq(4714),
         accepted_at: AT,
         at: AT,
-        device: "esp32".to_owned(),
-        action: Action::Play,
+        target: Target::Device { device: "esp32".to_owned(), action: Action::Play },
         topic: "commands/esp32/play".to_owned(),
         payload: "true".to_owned(),
         state: CommandState::Unconfirmable,
@@ -68,17 +91,76 @@ pub fn command() -> CommandRecord {
     }
 }
 
-pub fn command_under_way() -> CommandRecord {
-    CommandRecord {
+/// A kind that shows most of what the catalog says.
+pub fn kind() -> &'static catalog::Kind {
+    let hazardous = |topic: &Topic| matches!(topic.effect, Some(Effect::HazardWhen(_)));
+    KINDS.iter().find(|kind| kind.topics.iter().any(hazardous)).unwrap_or(&KINDS[0])
+}
+
+pub fn kinds() -> Page<Kind> {
+    Page { items: vec![Kind::described(kind())], next: None }
+}
+
+pub fn services() -> Page<Summary> {
+    Page { items: vec![summary(ServiceState::Pinned)], next: None }
+}
+
+pub fn service() -> Service {
+    Service { summary: summary(ServiceState::Pinned), latest: latest() }
+}
+
+pub fn inferred_service() -> Service {
+    Service { summary: summary(ServiceState::Inferred), latest: latest() }
+}
+
+pub fn service_readings() -> Page<ServiceReading> {
+    Page { items: vec![service_reading()], next: Some(Cursor::Before(Seq(4711))) }
+}
+
+fn summary(state: ServiceState) -> Summary {
+    let suffix = said().suffix.to_owned();
+    let candidates = vec![kind().name];
+    Summary {
+        firmware: "board1".to_owned(),
+        name: "fan".to_owned(),
+        state,
+        kind: Some(kind().name),
+        evidence: vec![Evidence {
+            seq: Seq(4711),
+            suffix,
+            candidates: candidates.iter().map(|name| (*name).to_owned()).collect(),
+        }],
+        candidates,
         seq: Seq(4712),
-        state: CommandState::Published,
-        delivery: Some(Delivery::Sent),
-        ..command()
+        at: AT,
+        first_at: AT,
+        last_message_at: Some(AT),
+        last_message_age_ms: Some(1250),
     }
 }
 
-pub fn commands() -> Page<CommandRecord> {
-    Page { items: vec![command()], next: Some(Cursor::Before(Seq(4711))) }
+fn latest() -> Vec<LatestReading> {
+    vec![LatestReading { reading: service_reading(), age_ms: 1250 }]
+}
+
+fn service_reading() -> ServiceReading {
+    ServiceReading {
+        seq: Seq(4711),
+        at: AT,
+        firmware: "board1".to_owned(),
+        service: "fan".to_owned(),
+        suffix: said().suffix.to_owned(),
+        index: None,
+        kind: Some(kind().name),
+        type_name: Some((said().shape.name)().into_owned()),
+        replay_of: None,
+        payload: Bytes::from_static(said().examples[0].as_bytes()),
+    }
+}
+
+/// The first topic on which that kind speaks.
+fn said() -> &'static Topic {
+    kind().topics.iter().find(|topic| topic.is_said()).unwrap_or(&kind().topics[0])
 }
 
 pub fn clients() -> Page<ClientSession> {

@@ -36,7 +36,10 @@ const COUNTERS: [(&str, &str); 13] = [
     ("crosslink_retained_refused_total", "Messages that were to be kept while there was no room for more"),
     ("crosslink_router_rebuilds_total", "Times that the router was built anew"),
     ("crosslink_sql_statements_total", "Statements sent to the database"),
-    ("crosslink_unrecorded_total", "QoS 0 messages that flowed on while the journal could not write"),
+    (
+        "crosslink_unrecorded_total",
+        "Messages that were not recorded: QoS 0 while the journal could not write, or refused by the database",
+    ),
 ];
 
 /// Begins to count, once in a process.

@@ -9,12 +9,16 @@ mod devices;
 mod document;
 mod etag;
 mod examples;
+mod frames;
 mod health;
+mod kinds;
 mod metrics;
 mod original;
 mod paging;
 pub mod problem;
+mod readings;
 mod rejections;
+mod services;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -56,6 +60,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(devices::one))
         .routes(routes!(devices::readings))
         .routes(routes!(devices::presence))
+        .routes(routes!(kinds::list))
+        .routes(routes!(kinds::one))
+        .routes(routes!(services::list))
+        .routes(routes!(services::one, services::pin, services::unpin))
+        .routes(routes!(readings::list))
         .routes(routes!(commands::send))
         .routes(routes!(commands::list))
         .routes(routes!(commands::one))
@@ -63,6 +72,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rejections::counts))
         .routes(routes!(rejections::replay))
         .routes(routes!(clients::list))
+        .routes(routes!(frames::numbers))
+        .routes(routes!(frames::picture))
         // Nobody asked these paths in another way before: there is nothing to be told about methods.
         .routes((schemas, paths, original.fallback(problem::no_route)))
         .routes(routes!(health::alive))

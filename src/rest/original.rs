@@ -41,8 +41,8 @@ pub async fn send(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Words { action, device }: Words,
 ) -> Result<String, Refusal> {
-    let record = order(&app, peer, &action, &device).await?;
-    Ok(format!("Sent '{}' command to {}", record.action.name(), record.device))
+    order(&app, peer, &action, &device).await?;
+    Ok(format!("Sent '{action}' command to {device}"))
 }
 
 async fn order(app: &App, peer: SocketAddr, action: &str, device: &str) -> Result<CommandRecord, Refusal> {

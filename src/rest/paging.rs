@@ -46,7 +46,7 @@ impl TryFrom<Span> for Part {
 /// A moment in a query.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Moment(Timestamp);
+pub struct Moment(pub Timestamp);
 
 impl TryFrom<String> for Moment {
     type Error = String;

@@ -49,6 +49,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub instance: Option<String>,
+    /// The places in the journal that stand against the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub seqs: Option<Vec<i64>>,
 }
 
 impl Problem {
@@ -62,6 +66,7 @@ impl Problem {
             detail: detail.into(),
             code,
             instance: None,
+            seqs: None,
         }
     }
 
@@ -86,12 +91,16 @@ impl From<Error> for Problem {
         let status = match &error {
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::IdempotencyConflict(_) => StatusCode::CONFLICT,
+            Error::IdempotencyConflict(_) | Error::KindContradicted { .. } => StatusCode::CONFLICT,
             Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Setup(why) => return internal(why),
             Error::Internal(why) => return internal(&format!("{why:#}")),
         };
-        Problem::new(status, error.code(), error.to_string())
+        let problem = Problem::new(status, error.code(), error.to_string());
+        match error {
+            Error::KindContradicted { seqs, .. } => Problem { seqs: Some(seqs), ..problem },
+            _ => problem,
+        }
     }
 }
 

@@ -4,9 +4,11 @@ mod clients;
 mod commands;
 mod devices;
 mod document;
+mod kinds;
 mod old_database;
 mod original;
 mod rejections;
+mod services;
 mod tags;
 
 use std::{

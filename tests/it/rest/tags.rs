@@ -20,10 +20,14 @@ async fn an_answer_that_has_not_changed_is_not_sent_again() {
     let mut pump = device(&house, "pump", &[20.0]).await;
     let (_, sent) = house.post("/api/v1/devices/pump/commands", json!({ "action": "play" })).await;
     pump.say("sensors/pump", "nonsense").await;
+    pump.say("rig/tank", r#"{ "value": 0.5, "unit": "V" }"#).await;
     for path in [
         "/api/openapi.json",
         "/api/v1/devices/pump/readings",
         "/api/v1/devices/pump/presence",
+        "/api/v1/kinds",
+        "/api/v1/kinds/pid",
+        "/api/v1/services/rig/tank/readings",
         "/api/v1/commands",
         &format!("/api/v1/commands/{}", sent["id"]),
         "/api/v1/clients",
