@@ -12,7 +12,17 @@ const HERE = import.meta.dirname;
 const TYPES = path.join(HERE, 'generated/graphql.ts');
 const EXAMPLES = path.join(HERE, 'src/graphiql/examples.graphql');
 const CONFIG = {
-  scalars: { DateTime: 'string', JSON: 'unknown', Seq: 'number', SessionId: 'string' },
+  scalars: {
+    DateTime: 'string',
+    JSON: 'unknown',
+    Seq: 'number',
+    SessionId: 'string',
+    Count: 'number',
+    MathValue: 'number | boolean',
+    Percent: 'number',
+    Position: 'number',
+    Ratio: 'number',
+  },
   strictScalars: true,
   // An operation is a string with types: the page carries no GraphQL parser.
   documentMode: 'string',

@@ -1,7 +1,7 @@
-//! The newest reading of each device, at most so often.
+//! The newest reading of each source, at most so often.
 //!
 //! Readings leave in the order of the journal, as they do without: whoever resumes after the last one that
-//! it got misses the newest of no device. What waits therefore leaves together, and nothing overtakes it.
+//! it got misses the newest of no source. What waits therefore leaves together, and nothing overtakes it.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,10 +12,10 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::problem::Problem;
 use crate::{
     error::Error,
-    model::{Reading, Seq},
+    model::{Reading, Seq, ServiceReading},
 };
 
-/// Readings of a device in a second, at least: a client waits no longer than ten seconds.
+/// Readings of a source in a second, at least: a client waits no longer than ten seconds.
 pub const MIN_RATE: f64 = 0.1;
 /// And at most: timers count milliseconds, and no screen shows more.
 pub const MAX_RATE: f64 = 100.0;
@@ -29,13 +29,80 @@ pub struct SensorReading {
     pub skipped: i32,
 }
 
-impl From<Reading> for SensorReading {
-    fn from(reading: Reading) -> SensorReading {
-        SensorReading { reading, skipped: 0 }
+/// A reading of a service, as `readings` tells it.
+#[derive(Debug, SimpleObject)]
+pub struct LiveReading {
+    #[graphql(flatten)]
+    pub reading: ServiceReading,
+    /// How many readings of its topic were left out since the one before. 0 without `maxRate`.
+    pub skipped: i32,
+}
+
+impl From<Told<Reading>> for SensorReading {
+    fn from(Told { reading, skipped }: Told<Reading>) -> SensorReading {
+        SensorReading { reading, skipped }
     }
 }
 
-/// The time between two readings of a device, by how many there may be in a second.
+impl From<Told<ServiceReading>> for LiveReading {
+    fn from(Told { reading, skipped }: Told<ServiceReading>) -> LiveReading {
+        LiveReading { reading, skipped }
+    }
+}
+
+/// What has one newest for each source.
+pub trait Sourced {
+    /// Whose newest it may be.
+    fn source(&self) -> &str;
+
+    fn seq(&self) -> Seq;
+
+    /// Whether it was made of a rejection: then it is newer than nothing.
+    fn is_history(&self) -> bool;
+}
+
+impl Sourced for Reading {
+    fn source(&self) -> &str {
+        &self.device
+    }
+
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    fn is_history(&self) -> bool {
+        self.replay_of.is_some()
+    }
+}
+
+impl Sourced for ServiceReading {
+    fn source(&self) -> &str {
+        self.topic.as_str()
+    }
+
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    fn is_history(&self) -> bool {
+        self.replay_of.is_some()
+    }
+}
+
+/// A reading, and how many of its source were left out before it.
+#[derive(Debug)]
+pub struct Told<T> {
+    pub reading: T,
+    pub skipped: i32,
+}
+
+impl<T> From<T> for Told<T> {
+    fn from(reading: T) -> Told<T> {
+        Told { reading, skipped: 0 }
+    }
+}
+
+/// The time between two readings of a source, by how many there may be in a second.
 pub fn every(max_rate: f64) -> Result<Duration, Problem> {
     if (MIN_RATE..=MAX_RATE).contains(&max_rate) {
         return Ok(Duration::from_secs_f64(1.0 / max_rate));
@@ -44,17 +111,17 @@ pub fn every(max_rate: f64) -> Result<Duration, Problem> {
 }
 
 /// A place in the journal, and the reading that is of interest there.
-pub type Step = Result<(Seq, Option<Reading>), Error>;
+pub type Step<T> = Result<(Seq, Option<T>), Error>;
 
 /// Conflates readings, after those that are told first. `head` is the place that the journal has reached.
 ///
 /// Whoever pulls slowly gets what is newest by then, not what was newest when it last pulled.
-pub fn conflated(
-    first: Vec<Reading>,
-    steps: impl Stream<Item = Step> + Send + 'static,
+pub fn conflated<T: Sourced + Send + 'static>(
+    first: Vec<T>,
+    steps: impl Stream<Item = Step<T>> + Send + 'static,
     head: impl Fn() -> Seq + Send + 'static,
     every: Duration,
-) -> impl Stream<Item = Result<SensorReading, Problem>> + Send {
+) -> impl Stream<Item = Result<Told<T>, Problem>> + Send {
     let listener =
         Listener { conflation: Conflation::new(first, every, Instant::now()), steps: steps.boxed(), head };
     stream::unfold(Some(listener), |listener| async move {
@@ -66,14 +133,14 @@ pub fn conflated(
     })
 }
 
-struct Listener<S, H> {
-    conflation: Conflation,
+struct Listener<T, S, H> {
+    conflation: Conflation<T>,
     steps: S,
     head: H,
 }
 
-impl<S: Stream<Item = Step> + Unpin, H: Fn() -> Seq> Listener<S, H> {
-    async fn next(&mut self) -> Option<Result<SensorReading, Error>> {
+impl<T: Sourced, S: Stream<Item = Step<T>> + Unpin, H: Fn() -> Seq> Listener<T, S, H> {
+    async fn next(&mut self) -> Option<Result<Told<T>, Error>> {
         self.conflation.asked(Instant::now());
         loop {
             let due = match self.conflation.next(Instant::now(), (self.head)()) {
@@ -100,36 +167,36 @@ async fn until(due: Option<Instant>) {
 }
 
 /// What waits, and when it may leave.
-struct Conflation {
+struct Conflation<T> {
     every: Duration,
-    lanes: HashMap<String, Lane>,
+    lanes: HashMap<String, Lane<T>>,
     /// When all that waits may leave.
     due: Option<Instant>,
     /// What leaves together, in the order of the journal.
-    leaving: VecDeque<SensorReading>,
+    leaving: VecDeque<Told<T>>,
     /// How far the journal was read.
     seen: Seq,
     /// Whoever asks does not wait longer for the end of a long replay.
     patience: Instant,
 }
 
-/// One device. There are as many as the gateway keeps in mind.
-struct Lane {
-    waiting: Option<Reading>,
+/// One source. There are as many as the gateway keeps in mind.
+struct Lane<T> {
+    waiting: Option<T>,
     /// Left out since the last that left.
     skipped: i32,
     /// When the next may leave.
     free: Instant,
 }
 
-enum Next {
-    Leaves(SensorReading),
+enum Next<T> {
+    Leaves(Told<T>),
     /// Nothing before this moment, unless more is taken; without one, not at all.
     At(Option<Instant>),
 }
 
-impl Conflation {
-    fn new(first: Vec<Reading>, every: Duration, now: Instant) -> Conflation {
+impl<T: Sourced> Conflation<T> {
+    fn new(first: Vec<T>, every: Duration, now: Instant) -> Conflation<T> {
         let mut conflation = Conflation {
             every,
             lanes: HashMap::new(),
@@ -139,7 +206,7 @@ impl Conflation {
             patience: now,
         };
         for reading in first {
-            conflation.take(reading.seq, Some(reading), now);
+            conflation.take(reading.seq(), Some(reading), now);
         }
         conflation.leave();
         conflation
@@ -150,13 +217,12 @@ impl Conflation {
         self.patience = now + self.every;
     }
 
-    fn take(&mut self, seq: Seq, reading: Option<Reading>, now: Instant) {
+    fn take(&mut self, seq: Seq, reading: Option<T>, now: Instant) {
         self.seen = seq;
         let Some(reading) = reading else { return };
         let new = || Lane { waiting: None, skipped: 0, free: now };
-        let lane = self.lanes.entry(reading.device.clone()).or_insert_with(new);
-        // What was made of a rejection is history: it is newer than nothing.
-        let history = reading.replay_of.is_some();
+        let lane = self.lanes.entry(reading.source().to_owned()).or_insert_with(new);
+        let history = reading.is_history();
         if history || lane.waiting.replace(reading).is_some() {
             lane.skipped = lane.skipped.saturating_add(1);
         }
@@ -166,7 +232,7 @@ impl Conflation {
     }
 
     /// `head` is the place that the journal has reached: what is on its way from there is newer than what waits.
-    fn next(&mut self, now: Instant, head: Seq) -> Next {
+    fn next(&mut self, now: Instant, head: Seq) -> Next<T> {
         if self.leaving.is_empty() {
             let Some(due) = self.due else { return Next::At(None) };
             let due = if self.seen < head { due.max(self.patience) } else { due };
@@ -176,7 +242,7 @@ impl Conflation {
             self.leave();
         }
         let Some(leaves) = self.leaving.pop_front() else { return Next::At(None) };
-        if let Some(lane) = self.lanes.get_mut(&leaves.reading.device) {
+        if let Some(lane) = self.lanes.get_mut(leaves.reading.source()) {
             lane.free = now + self.every;
             if lane.waiting.is_some() {
                 self.due = self.due.max(Some(lane.free));
@@ -190,10 +256,10 @@ impl Conflation {
         self.due = None;
         let leaving = self.lanes.values_mut().filter_map(|lane| {
             let reading = lane.waiting.take()?;
-            Some(SensorReading { reading, skipped: std::mem::take(&mut lane.skipped) })
+            Some(Told { reading, skipped: std::mem::take(&mut lane.skipped) })
         });
-        let mut leaving: Vec<SensorReading> = leaving.collect();
-        leaving.sort_unstable_by_key(|leaves| leaves.reading.seq);
+        let mut leaving: Vec<Told<T>> = leaving.collect();
+        leaving.sort_unstable_by_key(|leaves| leaves.reading.seq());
         self.leaving = leaving.into();
     }
 }
@@ -227,9 +293,9 @@ mod tests {
     }
 
     /// What leaves, with how many were left out before it.
-    fn left(next: Next) -> Option<(i64, i32)> {
+    fn left(next: Next<Reading>) -> Option<(i64, i32)> {
         match next {
-            Next::Leaves(SensorReading { reading, skipped }) => Some((reading.seq.0, skipped)),
+            Next::Leaves(Told { reading, skipped }) => Some((reading.seq.0, skipped)),
             Next::At(_) => None,
         }
     }
@@ -237,7 +303,7 @@ mod tests {
     #[test]
     fn the_first_leaves_at_once_and_the_newest_when_its_time_has_come() {
         let start = Instant::now();
-        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        let mut conflation = Conflation::<Reading>::new(Vec::new(), EVERY, start);
         conflation.take(Seq(1), Some(reading(1, 0)), start);
         assert_eq!(left(conflation.next(start, Seq(1))), Some((1, 0)));
         for seq in 2..=4 {
@@ -261,7 +327,7 @@ mod tests {
     #[test]
     fn what_was_made_of_a_rejection_replaces_nothing() {
         let start = Instant::now();
-        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        let mut conflation = Conflation::<Reading>::new(Vec::new(), EVERY, start);
         let history = |seq| Reading { replay_of: Some(Seq(1)), ..reading(seq, 0) };
         conflation.take(Seq(2), Some(history(2)), start);
         assert_eq!(left(conflation.next(start, Seq(2))), None);
@@ -273,7 +339,7 @@ mod tests {
     #[test]
     fn a_long_replay_shows_something_from_time_to_time() {
         let start = Instant::now();
-        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        let mut conflation = Conflation::<Reading>::new(Vec::new(), EVERY, start);
         let mut told = Vec::new();
         conflation.asked(start);
         for seq in 1..=100 {
@@ -304,7 +370,7 @@ mod tests {
     /// What a client gets that thinks for so long after each: milliseconds, device, seq, skipped.
     fn told(journal: &[(u64, usize)], thinks: &[u64]) -> Vec<(u64, usize, i64, i32)> {
         let start = Instant::now();
-        let mut conflation = Conflation::new(Vec::new(), EVERY, start);
+        let mut conflation = Conflation::<Reading>::new(Vec::new(), EVERY, start);
         let (mut told, mut now) = (Vec::new(), 0);
         let mut read = 0;
         let mut thinks = thinks.iter().cycle();
@@ -313,7 +379,7 @@ mod tests {
             let moment = start + millis(now);
             let head = journal.iter().take_while(|(at, _)| *at <= now).count();
             match conflation.next(moment, Seq(head as i64)) {
-                Next::Leaves(SensorReading { reading, skipped }) => {
+                Next::Leaves(Told { reading, skipped }) => {
                     told.push((now, reading.device.parse().unwrap(), reading.seq.0, skipped));
                     now += thinks.next().unwrap();
                     conflation.asked(start + millis(now));

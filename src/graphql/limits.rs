@@ -33,13 +33,17 @@ pub const MAX_COMPLEXITY: usize = 50_000;
 pub const MAX_DIRECTIVES: usize = 4;
 /// Selections, with every fragment spread out. The whole schema is read with some 300.
 const MAX_SELECTIONS: usize = 2_000;
-/// Fields that read the database or list what may be many. Each is a statement, or one for each hundred devices.
+/// Fields that read the database or list what may be many. Each is a statement, or one for each hundred devices or services.
 const MAX_LISTS: usize = 64;
-/// Entries that all of these may ask for, each device counted: some megabytes.
+/// Entries that all of these may ask for, those of each device and service counted: some megabytes.
 const MAX_ENTRIES: usize = 20_000;
 
 /// How many devices an operation that asks for all of them is taken to ask for.
 pub const DEVICES: usize = 10;
+/// How many services an operation that asks for all of them is taken to ask for.
+pub const SERVICES: usize = 10;
+/// How many topics a service or a kind is taken to have.
+pub const TOPICS: usize = 4;
 /// What a command counts: fifty of them are the most that one operation may send.
 pub const COMMAND: usize = 1_000;
 
@@ -100,7 +104,7 @@ pub fn count(context: &Context<'_>, entries: usize) -> Result<(), Problem> {
     let before = asked.entries.fetch_add(entries, Ordering::Relaxed);
     if before.saturating_add(entries) > MAX_ENTRIES {
         return Err(Problem::invalid(format!(
-            "one operation asks for at most {MAX_ENTRIES} entries, those of each device counted: ask for fewer"
+            "one operation asks for at most {MAX_ENTRIES} entries, those of each device and service counted: ask for fewer"
         )));
     }
     Ok(())

@@ -1,16 +1,20 @@
-//! The GraphQL surface: the devices as a graph, commands, rejections, clients, and live streams that resume.
+//! The GraphQL surface: devices, services and their kinds as a graph, commands, rejections, clients, and live streams
+//! that resume.
 //!
 //! Resolvers translate, no more. The schema is written down in `schema.graphql`.
 
 mod conflation;
 mod device;
+mod frames;
 mod http;
+mod kind;
 mod limits;
 mod loader;
 mod mutation;
 mod paging;
 mod problem;
 mod query;
+mod service;
 mod subscription;
 mod websocket;
 

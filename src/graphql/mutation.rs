@@ -1,4 +1,4 @@
-//! Commands, and rejections that are looked at anew.
+//! Commands, rejections that are looked at anew, and services whose kind a person says.
 
 use async_graphql::{Context, Object, SimpleObject};
 
@@ -7,10 +7,12 @@ use super::{
     limits::{COMMAND, count},
     paging,
     problem::Problem,
+    service::ServiceNode,
 };
 use crate::{
+    address,
     desk::{Origin, Wait},
-    model::{Action, CommandRecord, Cursor, Page, Replay, Seq, Surface},
+    model::{Action, CommandRecord, Cursor, Page, Replay, Seq, ServiceName, Surface},
     store::RejectionFilter,
 };
 
@@ -93,6 +95,34 @@ impl Mutation {
             _ => Err(Problem::invalid("either `rejections`, or `filter` with `first` and `after`")),
         }
     }
+
+    /// Says of what kind a service is, also ahead of its first message. What it said before becomes typed.
+    ///
+    /// Refused as `KIND_CONTRADICTED` when what it said is not of that kind; `seqs` beside the code are the readings.
+    #[graphql(complexity = "COMMAND + child_complexity")]
+    async fn pin_service(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The first level of its topics.")] firmware: String,
+        #[graphql(desc = "The second level of its topics.")] service: String,
+        #[graphql(desc = "The kind, by name.")] kind: String,
+        #[graphql(default = false, desc = "Even so: what it said before counts no more.")] force: bool,
+    ) -> Result<ServiceNode, Problem> {
+        let name = named(context, &firmware, &service)?;
+        Ok(ServiceNode(app(context).registry.pin(&name, &kind, force).await?))
+    }
+
+    /// Forgets that a service was pinned: its kind is again what it says.
+    #[graphql(complexity = "COMMAND + child_complexity")]
+    async fn unpin_service(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The first level of its topics.")] firmware: String,
+        #[graphql(desc = "The second level of its topics.")] service: String,
+    ) -> Result<ServiceNode, Problem> {
+        let name = named(context, &firmware, &service)?;
+        Ok(ServiceNode(app(context).registry.unpin(&name).await?))
+    }
 }
 
 /// What became of rejections that were replayed.
@@ -113,4 +143,8 @@ async fn send(
     let Peer(address) = context.data_opt().cloned().unwrap_or_default();
     let origin = Origin { surface: Surface::GraphQl, address, idempotency_key };
     Ok(app(context).desk.send(&device, action, origin, Wait::Acknowledged).await?)
+}
+
+fn named(context: &Context<'_>, firmware: &str, service: &str) -> Result<ServiceName, Problem> {
+    Ok(address::service(firmware, service, &app(context).config.pair)?)
 }

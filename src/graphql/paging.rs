@@ -6,7 +6,8 @@ use async_graphql::{Object, OutputType, connection::PageInfo};
 
 use super::problem::Problem;
 use crate::model::{
-    ClientSession, CommandRecord, Cursor, Page, Part, PresenceChange, Reading, Rejection, Seq, Timestamp,
+    ClientSession, CommandRecord, Cursor, Page, Part, PresenceChange, Reading, Rejection, Seq,
+    ServiceReading, Timestamp,
 };
 
 /// Entries on a page, unless the client says how many.
@@ -87,6 +88,7 @@ pub struct Edge<T> {
 /// Part of a list, newest first.
 #[Object(
     concrete(name = "ReadingConnection", params(Reading)),
+    concrete(name = "ServiceReadingConnection", params(ServiceReading)),
     concrete(name = "PresenceChangeConnection", params(PresenceChange)),
     concrete(name = "CommandConnection", params(CommandRecord)),
     concrete(name = "RejectionConnection", params(Rejection)),
@@ -120,6 +122,7 @@ where
 /// An entry of a list, and its place there.
 #[Object(
     concrete(name = "ReadingEdge", params(Reading)),
+    concrete(name = "ServiceReadingEdge", params(ServiceReading)),
     concrete(name = "PresenceChangeEdge", params(PresenceChange)),
     concrete(name = "CommandEdge", params(CommandRecord)),
     concrete(name = "RejectionEdge", params(Rejection)),

@@ -14,6 +14,8 @@ pub const INVALID: &str = "INVALID";
 pub struct Problem {
     code: &'static str,
     message: String,
+    /// The places in the journal that stand against the operation.
+    seqs: Option<Vec<i64>>,
 }
 
 impl Problem {
@@ -32,17 +34,27 @@ impl From<Error> for Problem {
             Error::NotFound { .. }
             | Error::Invalid(_)
             | Error::IdempotencyConflict(_)
+            | Error::KindContradicted { .. }
             | Error::Unavailable(_)
             | Error::Setup(_) => problem.to_string(),
         };
-        Problem { code: problem.code(), message }
+        let code = problem.code();
+        let seqs = match problem {
+            Error::KindContradicted { seqs, .. } => Some(seqs),
+            _ => None,
+        };
+        Problem { code, message, seqs }
     }
 }
 
 impl From<Problem> for async_graphql::Error {
     fn from(problem: Problem) -> async_graphql::Error {
-        async_graphql::Error::new(problem.message)
-            .extend_with(|_, extensions| extensions.set("code", problem.code))
+        async_graphql::Error::new(problem.message).extend_with(|_, extensions| {
+            extensions.set("code", problem.code);
+            if let Some(seqs) = problem.seqs {
+                extensions.set("seqs", seqs);
+            }
+        })
     }
 }
 

@@ -5,19 +5,25 @@ use async_graphql::{Context, Object};
 use super::{
     app,
     device::DeviceNode,
-    limits::{DEVICES, count},
+    kind::KindNode,
+    limits::{DEVICES, SERVICES, count},
     paging::{self, Connection, Window},
     problem::Problem,
+    service::{ReadingFilter, ServiceNode},
 };
 use crate::{
-    model::{ClientSession, CommandRecord, Rejection, RejectionCount, Seq},
+    catalog::{self, KINDS},
+    model::{
+        ClientSession, CommandRecord, Rejection, RejectionCount, Seq, ServiceName, ServiceReading, Timestamp,
+    },
+    registry::ServiceFilter,
     store::{CommandFilter, RejectionFilter},
 };
 
 pub struct Query;
 
 /// What can be asked. One operation asks for at most 64 lists, and in all of them for at most 20000 entries: what
-/// `first` or `last` says, for each device of which it is asked. The payloads of one list are 4 MiB at most.
+/// `first` or `last` says, for each device or service of which it is asked. The payloads of one list are 4 MiB at most.
 #[Object]
 impl Query {
     /// Every device that ever spoke, and the pair; by name.
@@ -35,6 +41,71 @@ impl Query {
         #[graphql(desc = "Its name, as in its topics.")] name: String,
     ) -> Option<DeviceNode> {
         app(context).devices.get(&name).ok().map(DeviceNode)
+    }
+
+    /// The catalog: every kind of service, by name.
+    #[graphql(complexity = "KINDS.len() * child_complexity")]
+    async fn kinds(&self, context: &Context<'_>) -> Result<Vec<KindNode>, Problem> {
+        count(context, KINDS.len())?;
+        Ok(KINDS.iter().map(KindNode).collect())
+    }
+
+    /// One kind of service. Null when there is none of this name.
+    async fn kind(
+        &self,
+        #[graphql(desc = "Its name, such as `pwm` or `bme280`.")] name: String,
+    ) -> Option<KindNode> {
+        catalog::find(&name).map(KindNode)
+    }
+
+    /// Every service that was heard of; by name.
+    #[graphql(complexity = "SERVICES * child_complexity")]
+    async fn services(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only those that are all of this.")] filter: Option<ServiceFilter>,
+    ) -> Result<Vec<ServiceNode>, Problem> {
+        let services = app(context).registry.list(&filter.unwrap_or_default().checked()?);
+        count(context, services.len())?;
+        Ok(services.into_iter().map(ServiceNode).collect())
+    }
+
+    /// One service. Null when it was never heard of.
+    async fn service(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The first level of its topics.")] firmware: String,
+        #[graphql(desc = "The second level of its topics.")] name: String,
+    ) -> Option<ServiceNode> {
+        let name = ServiceName::new(&firmware, &name).ok()?;
+        app(context).registry.get(&name).ok().map(ServiceNode)
+    }
+
+    /// What services measured or reported, newest first: the next page is older. With `from` or `to` the order is that
+    /// of time, else that of the journal.
+    #[graphql(complexity = "paging::complexity(first, last, child_complexity)")]
+    #[allow(clippy::too_many_arguments, reason = "GraphQL has no type for the arguments of a field")]
+    async fn readings(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only those that are all of this.")] filter: Option<ReadingFilter>,
+        #[graphql(desc = "Only what came at this moment or later.")] from: Option<Timestamp>,
+        #[graphql(desc = "Only what came before this moment.")] to: Option<Timestamp>,
+        #[graphql(desc = "How many, 1 to 1000; 100 when neither `first` nor `last` is given.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only what is older than this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many, from the oldest end or nearest to `before`.")] last: Option<i32>,
+        #[graphql(desc = "Only what is newer than this cursor.")] before: Option<String>,
+    ) -> Result<Connection<ServiceReading>, Problem> {
+        let window = Window::new(first, after, last, before)?.between(from, to)?;
+        count(context, window.entries())?;
+        let filter = filter.unwrap_or_default();
+        let services = app(context).registry.list(&filter.services()?);
+        let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        let store = &app(context).store;
+        let page = store.service_readings(&names, filter.suffix.as_deref(), window.part).await?;
+        Ok(window.connection(page, |reading| reading.seq.0))
     }
 
     /// The command log: each command in its newest state, the newest command first.

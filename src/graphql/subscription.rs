@@ -13,15 +13,20 @@ use futures_util::{
 
 use super::{
     app,
-    conflation::{self, SensorReading},
+    conflation::{self, LiveReading, SensorReading, Told},
+    frames,
+    limits::count,
     problem::Problem,
+    service::ReadingFilter,
 };
 use crate::{
     app::App,
     crosslink::{self, CrossLink},
     devices::{Device, State},
     error::Error,
-    model::{CommandRecord, Event, PresenceChange, Reading, Rejection, Seq, Timestamp},
+    frames::Frame,
+    model::{CommandRecord, Event, PresenceChange, Reading, Rejection, Seq, ServiceChange, Timestamp},
+    registry::{Book, ServiceFilter},
     store::{CommandFilter, RejectionFilter},
 };
 
@@ -63,16 +68,96 @@ impl Subscription {
             Event::Reading(_)
             | Event::Presence(_)
             | Event::Session(_)
+            | Event::ServiceReading(_)
+            | Event::Service(_)
             | Event::Command(_)
             | Event::Rejection(_) => None,
         };
         let Some(every) = every else {
-            let live = events(app, from, pick).map_ok(SensorReading::from);
-            return Ok(stream::iter(latest).map(|reading| Ok(reading.into())).chain(live).boxed());
+            return Ok(told(latest, events(app, from, pick)).map_ok(SensorReading::from).boxed());
         };
         let steps = app.hub.events(from).map_ok(move |event| (event.seq(), pick(&event)));
         let hub = app.hub.clone();
-        Ok(conflation::conflated(latest, steps, move || hub.head(), every).boxed())
+        let conflated = conflation::conflated(latest, steps, move || hub.head(), every);
+        Ok(conflated.map_ok(SensorReading::from).boxed())
+    }
+
+    /// What services measure or report, as it arrives. With `maxRate` only the newest of each topic, as in `sensors`.
+    /// A filter by kind has what comes after the kind of a service is known; what came before, `after` brings.
+    async fn readings(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only those that are all of this.")] filter: Option<ReadingFilter>,
+        #[graphql(desc = "Also what came after this place in the journal.")] after: Option<Seq>,
+        #[graphql(
+            default = false,
+            desc = "Begin with the last reading of each topic. Not needed with `after`, which brings what is newer."
+        )]
+        current: bool,
+        #[graphql(desc = "Readings of a topic in a second, 0.1 to 100; without it all of them.")]
+        max_rate: Option<f64>,
+    ) -> Result<BoxStream<'static, Result<LiveReading, Problem>>, Problem> {
+        let app = app(context);
+        let filter = filter.unwrap_or_default();
+        let services = filter.services()?;
+        let every = max_rate.map(conflation::every).transpose()?;
+        let (book, from) = known(app, after).await?;
+        let latest = match book {
+            Some(book) if current => {
+                let seqs = book.latest(&services, filter.suffix.as_deref());
+                count(context, seqs.len())?;
+                app.store.service_readings_at(&seqs).await?
+            }
+            Some(_) | None => Vec::new(),
+        };
+        let registry = app.registry.clone();
+        let pick = move |event: &Event| match event {
+            Event::ServiceReading(reading) if filter.has(reading, &registry) => Some(reading.clone()),
+            Event::ServiceReading(_)
+            | Event::Reading(_)
+            | Event::Presence(_)
+            | Event::Session(_)
+            | Event::Service(_)
+            | Event::Command(_)
+            | Event::Rejection(_) => None,
+        };
+        let Some(every) = every else {
+            return Ok(told(latest, events(app, from, pick)).map_ok(LiveReading::from).boxed());
+        };
+        let steps = app.hub.events(from).map_ok(move |event| (event.seq(), pick(&event)));
+        let hub = app.hub.clone();
+        let conflated = conflation::conflated(latest, steps, move || hub.head(), every);
+        Ok(conflated.map_ok(LiveReading::from).boxed())
+    }
+
+    /// Services that appear, and what becomes known of their kind. Without `after` it begins with each service as it is
+    /// now, under the seq of its last change.
+    async fn services(
+        &self,
+        context: &Context<'_>,
+        #[graphql(
+            desc = "Only changes into what is all of this: with `kind`, only those that make a service one of that kind."
+        )]
+        filter: Option<ServiceFilter>,
+        #[graphql(desc = "Only what came after this place in the journal.")] after: Option<Seq>,
+    ) -> Result<impl Stream<Item = Result<ServiceChange, Problem>> + use<>, Problem> {
+        let app = app(context);
+        let filter = filter.unwrap_or_default().checked()?;
+        let (book, from) = known(app, after).await?;
+        let services = book.iter().flat_map(Book::services).filter(|service| filter.has(service));
+        let mut standing: Vec<ServiceChange> = services.map(|service| service.standing()).collect();
+        standing.sort_by_key(|change| change.seq);
+        let live = events(app, from, move |event| match event {
+            Event::Service(change) if filter.has_change(change) => Some(change.clone()),
+            Event::Service(_)
+            | Event::Reading(_)
+            | Event::Presence(_)
+            | Event::Session(_)
+            | Event::ServiceReading(_)
+            | Event::Command(_)
+            | Event::Rejection(_) => None,
+        });
+        Ok(stream::iter(standing.into_iter().map(Ok)).chain(live))
     }
 
     /// Changes of presence. Without `after` it begins with each device as it is now, under the seq of its last
@@ -94,6 +179,8 @@ impl Subscription {
             Event::Presence(_)
             | Event::Reading(_)
             | Event::Session(_)
+            | Event::ServiceReading(_)
+            | Event::Service(_)
             | Event::Command(_)
             | Event::Rejection(_) => None,
         });
@@ -116,6 +203,25 @@ impl Subscription {
         Ok(changes.map(|change| change.map_err(Problem::from)))
     }
 
+    /// Pictures of an infrared camera, each when it is complete: the next one begins, or nothing more came for 2 s.
+    /// Without `after` it begins with the last one that is. The camera may be one that has not spoken yet.
+    async fn ir_frames(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The first level of its topics.")] firmware: String,
+        #[graphql(desc = "The second level of its topics.")] service: String,
+        #[graphql(
+            desc = "Also those that end after this place in the journal: the `seq` of the last one seen."
+        )]
+        after: Option<Seq>,
+    ) -> Result<impl Stream<Item = Result<Frame, Problem>> + use<>, Problem> {
+        let app = app(context);
+        if let Some(after) = after {
+            reached(app, after).await?;
+        }
+        frames::of(app, &firmware, &service, after).await
+    }
+
     /// Commands as they come in, and each change of their state.
     async fn commands(
         &self,
@@ -135,6 +241,8 @@ impl Subscription {
             | Event::Reading(_)
             | Event::Presence(_)
             | Event::Session(_)
+            | Event::ServiceReading(_)
+            | Event::Service(_)
             | Event::Rejection(_) => None,
         }))
     }
@@ -155,6 +263,8 @@ impl Subscription {
             | Event::Reading(_)
             | Event::Presence(_)
             | Event::Session(_)
+            | Event::ServiceReading(_)
+            | Event::Service(_)
             | Event::Command(_) => None,
         }))
     }
@@ -173,6 +283,27 @@ async fn start(app: &App, after: Option<Seq>) -> Result<(Option<State>, Seq), Pr
             Ok((Some(state), seq))
         }
     }
+}
+
+/// Where a stream of services starts: at `after`, or at what is known now.
+async fn known(app: &App, after: Option<Seq>) -> Result<(Option<Book>, Seq), Problem> {
+    if let Some(after) = after {
+        reached(app, after).await?;
+        return Ok((None, after));
+    }
+    // What was told is in the book, which may already hold what is told next.
+    let head = app.hub.head();
+    let book = app.registry.book();
+    let from = book.seq().max(head);
+    Ok((Some(book), from))
+}
+
+/// What is told first, then what comes, and nothing left out.
+fn told<T: Send + 'static>(
+    first: Vec<T>,
+    live: impl Stream<Item = Result<T, Problem>> + Send + 'static,
+) -> impl Stream<Item = Result<Told<T>, Problem>> + Send {
+    stream::iter(first).map(Ok).chain(live).map_ok(Told::from)
 }
 
 /// Refuses a place that the journal has not reached: the client must know it from another database.

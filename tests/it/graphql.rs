@@ -3,6 +3,8 @@
 mod codes;
 mod fields;
 mod queries;
+mod service_streams;
+mod services;
 mod streams;
 
 use std::time::Duration;
@@ -117,10 +119,10 @@ async fn a_gateway_that_stops_says_so() {
 }
 
 /// A gateway that is spoken to by GraphQL.
-struct House(harness::House);
+pub struct House(pub harness::House);
 
 impl House {
-    async fn start() -> House {
+    pub async fn start() -> House {
         House(harness::House::start().await)
     }
 
@@ -141,7 +143,7 @@ impl House {
         answer["data"].take()
     }
 
-    async fn restart(self) -> House {
+    pub async fn restart(self) -> House {
         House(self.0.restart().await)
     }
 
@@ -172,7 +174,7 @@ impl House {
         Socket(client_async(request, stream).await.unwrap().0)
     }
 
-    async fn subscribe(&self, query: &str) -> Socket {
+    pub async fn subscribe(&self, query: &str) -> Socket {
         let mut socket = self.socket().await;
         socket.say(&json!({ "type": "connection_init" })).await;
         assert_eq!(socket.hear().await["type"], "connection_ack");
@@ -223,32 +225,35 @@ fn reading(temperature: f64) -> String {
 }
 
 /// A client of `graphql-transport-ws`.
-struct Socket(WebSocketStream<TcpStream>);
+pub struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     async fn say(&mut self, message: &Value) {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn hear(&mut self) -> Value {
-        loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("the gateway speaks").unwrap().unwrap() {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("{other:?}"),
+    pub async fn hear(&mut self) -> Value {
+        let heard = async {
+            loop {
+                match self.0.next().await.unwrap().unwrap() {
+                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    other => panic!("{other:?}"),
+                }
             }
-        }
+        };
+        timeout(PATIENCE, heard).await.expect("the gateway speaks")
     }
 
     /// The data of the next item.
-    async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         let mut message = self.hear().await;
         assert!(message["type"] == "next" && message["payload"].get("errors").is_none(), "{message}");
         message["payload"]["data"].take()
     }
 
     /// What was said before has been understood, and nothing is left to hear.
-    async fn settled(&mut self) {
+    pub async fn settled(&mut self) {
         self.say(&json!({ "type": "ping" })).await;
         assert_eq!(self.hear().await, json!({ "type": "pong" }));
     }

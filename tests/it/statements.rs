@@ -35,6 +35,22 @@ impl Counted {
         Counted { process: Some(process), http: Http::new(), _folder: folder }
     }
 
+    /// With services whose topics, two each, have five readings each.
+    async fn with_services(services: usize) -> Counted {
+        let counted = Counted::with(0).await;
+        let mut client = Newcomer::new(counted.process.as_ref().unwrap().mqtt, "rig").connect_v4().await;
+        let put_out = json!({ "output": 1, "last_output": 0, "setpoint": 1, "input": 1 }).to_string();
+        let kept = json!({ "kp": 1, "ki": 1, "kd": 1, "setpoint": 1, "pause_output": false, "pause_target_input": false });
+        for service in 0..services {
+            for _ in 0..5 {
+                client.say(&format!("rig/s{service}/output"), &put_out).await;
+                client.say(&format!("rig/s{service}/response"), kept.to_string()).await;
+            }
+            client.say(&format!("rig/s{service}/config"), kept.to_string()).await;
+        }
+        counted
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.process.as_ref().unwrap().http)
     }
@@ -132,6 +148,64 @@ async fn pages_of_fifty_devices_cost_as_many_statements_as_those_of_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_services_cost_as_many_statements_as_one() {
+    const ASKED: &str = "{ services { latest { payload { __typename } } readings(first: 5) { nodes { seq } } \
+         outputs: readings(first: 5, suffix: \"/output\") { nodes { suffix } } commands(first: 1) { nodes { suffix } } } }";
+    let mut costs = Vec::new();
+    for services in [1, 10] {
+        let gateway = Counted::with_services(services).await;
+        let cost = gateway
+            .cost(async || {
+                let answer = gateway.ask(ASKED).await;
+                let all = answer["data"]["services"].as_array().unwrap_or_else(|| panic!("{answer}"));
+                assert_eq!(all.len(), services);
+                for service in all {
+                    let types = [&service["latest"][0], &service["latest"][1]]
+                        .map(|reading| reading["payload"]["__typename"].as_str().unwrap());
+                    assert_eq!(types, ["PidData", "PidCommandAndResponse"]);
+                    assert_eq!(service["readings"]["nodes"].as_array().unwrap().len(), 5);
+                    assert_eq!(service["outputs"]["nodes"], json!(vec![json!({ "suffix": "/output" }); 5]));
+                    assert_eq!(service["commands"]["nodes"], json!([{ "suffix": "/config" }]));
+                }
+            })
+            .await;
+        costs.push(cost);
+    }
+    // One for the latest, two for each list of readings, one for the commands; more only if the machine is so busy
+    // that the services do not ask at once.
+    assert_eq!(costs[0], 6, "{costs:?}");
+    assert!(costs[1] <= 12, "{costs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readings_of_services_cost_two_statements_however_many_services() {
+    let gateway = Counted::with_services(3).await;
+    for (asked, most) in [
+        ("{ readings(first: 5) { nodes { payload { __typename } } } }", 2),
+        ("{ readings(filter: { kind: \"pid\", suffix: \"/output\" }) { nodes { seq } } }", 2),
+        ("{ service(firmware: \"rig\", name: \"s1\") { readings { nodes { seq } } } }", 2),
+        ("{ kinds { topics { schema } } services { kind { name } evidence { seq } } }", 0),
+    ] {
+        let cost = gateway
+            .cost(async || {
+                let answer = gateway.ask(asked).await;
+                assert!(answer.get("errors").is_none(), "{answer}");
+            })
+            .await;
+        assert_eq!(cost, most, "{asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_operation_reads_of_services_is_bounded() {
+    let gateway = Counted::with_services(25).await;
+    let asked = "{ services { readings(first: 1000) { nodes { seq } } } }";
+    let answer = gateway.ask(asked).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID", "{answer}");
+    assert!(answer.to_string().contains("20000 entries"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_operation_reads_is_bounded() {
     let gateway = Counted::with(30).await;
     let lists = |count: usize| -> String {
@@ -186,4 +260,33 @@ async fn a_list_by_rest_costs_one_statement_however_long_it_is() {
         .await;
     // The rejections, and what was made of them before.
     assert_eq!(replay, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_by_rest_cost_as_many_statements_as_one() {
+    let gateway = Counted::with(0).await;
+    let mut client = Newcomer::new(gateway.process.as_ref().unwrap().mqtt, "rig").connect_v4().await;
+    for service in 0..20 {
+        for channel in 0..8 {
+            let payload = r#"{ "state": "Running", "current": 0.1, "enabled": true, "power_good": true }"#;
+            client.say(&format!("rig/power{service}/ch{channel}"), payload).await;
+        }
+        client
+            .say(&format!("rig/power{service}/config"), r#"{ "enable": true, "duty": 0.5, "frequency": 1 }"#)
+            .await;
+    }
+    for (path, most) in [
+        ("/api/v1/kinds", 0),
+        ("/api/v1/kinds/pds", 0),
+        ("/api/v1/services", 0),
+        ("/api/v1/services?firmware=rig&state=INFERRED", 0),
+        ("/api/v1/services/rig/power3", 1),
+        // Which topics there are, and what was said there.
+        ("/api/v1/services/rig/power3/readings", 2),
+        ("/api/v1/services/rig/power3/readings?suffix=/ch2&limit=2", 2),
+        ("/api/v1/commands?firmware=rig&service=power3&suffix=/config", 1),
+    ] {
+        let cost = gateway.cost(async || drop(gateway.get(path).await)).await;
+        assert_eq!(cost, most, "{path}");
+    }
 }

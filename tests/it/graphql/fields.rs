@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crosslink::catalog::KINDS;
 use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
 
-use super::House;
+use super::{House, services::THERMOCOUPLE};
 
 /// What is asked at the top: type, field with arguments, and how many items a stream gives.
-fn asked(command: &Value) -> Vec<(&'static str, String, usize)> {
+fn asked(command: &Value, readings: usize, changes: usize) -> Vec<(&'static str, String, usize)> {
     let query = |field: &str| ("Query", field.to_owned(), 1);
     let mutation = |field: &str| ("Mutation", field.to_owned(), 1);
     let stream = |field: &str, items| ("Subscription", field.to_owned(), items);
@@ -18,9 +19,16 @@ fn asked(command: &Value) -> Vec<(&'static str, String, usize)> {
         mutation("resume(device: \"esp32\")"),
         mutation("replayRejections(filter: {}, first: 1)"),
         mutation("replayRejections(filter: {})"),
+        mutation("pinService(firmware: \"lab\", service: \"oven\", kind: \"thermocouple\")"),
+        mutation("unpinService(firmware: \"lab\", service: \"oven\")"),
         query("devices"),
         query("device(name: \"esp32\")"),
-        query("commands(first: 9)"),
+        query("kinds"),
+        query("kind(name: \"pds\")"),
+        query("services"),
+        query("service(firmware: \"rig\", name: \"pds\")"),
+        query("readings(first: 60)"),
+        query("commands(first: 60)"),
         ("Query", format!("command(id: {command})"), 1),
         query("rejections(first: 9)"),
         query("rejectionCounts"),
@@ -30,6 +38,9 @@ fn asked(command: &Value) -> Vec<(&'static str, String, usize)> {
         stream("crossLink(device: \"esp32\")", 1),
         stream("commands(after: 0)", 9),
         stream("rejections(after: 0)", 2),
+        stream("readings(after: 0)", readings),
+        stream("services(after: 0)", changes),
+        stream("irFrames(firmware: \"board1\", service: \"camera\", after: 0)", 1),
     ]
 }
 
@@ -39,19 +50,32 @@ async fn every_field_says_something() {
     let (mut esp32, mut raspberry) = (house.device("esp32").await, house.device("raspberry").await);
     esp32.obeys().await;
     raspberry.obeys().await;
+    esp32.says("lab/oven/temperature", "one day this is understood").await;
+    esp32.says("lab/oven/temperature", THERMOCOUPLE).await;
+    house.pin_every_kind().await;
+    esp32.says_everything().await;
     let measured = json!({ "temperature": 30, "humidity": 40, "threshold": 29, "unit": "C", "more": true });
     esp32.says("sensors/esp32", &measured.to_string()).await;
     raspberry.says("sensors/raspberry", &measured.to_string()).await;
     raspberry.says("commands/esp32/play", "true").await;
     raspberry.says("sensors/raspberry", "one day this is understood").await;
     raspberry.says("sensors/raspberry", "nonsense").await;
-    let listed = house.ask("{ rejections { nodes { seq } } commands { nodes { id } } }").await;
+    for row in ["3", "2"] {
+        esp32.says(&format!("board1/camera/{row}"), &json!(vec![36.6; 24]).to_string()).await;
+    }
+    let listed = house
+        .ask("{ rejections { nodes { seq } } commands { nodes { id } } readings { nodes { seq } } }")
+        .await;
     let understood = &listed["rejections"]["nodes"][1]["seq"];
     understand(&house, understood, &measured).await;
+    let understood_later = &listed["rejections"]["nodes"][2]["seq"];
+    understand(&house, understood_later, &serde_json::from_str(THERMOCOUPLE).unwrap()).await;
 
     let schema = Schema::of(&house).await;
     let mut told = Told::default();
-    let asked = asked(&listed["commands"]["nodes"][0]["id"]);
+    // What is replayed, pinned and unpinned comes in addition.
+    let readings = listed["readings"]["nodes"].as_array().unwrap().len() + 1;
+    let asked = asked(&listed["commands"]["nodes"][0]["id"], readings, KINDS.len() + 3);
     for (root, field, items) in &asked {
         let name = field.split('(').next().unwrap();
         let operation = format!("{} {{ {field} {} }}", root.to_lowercase(), schema.selection(root, name));
@@ -65,6 +89,10 @@ async fn every_field_says_something() {
     for (field, value) in [
         ("Reading.raw", measured.clone()),
         ("Reading.replayOf", understood.clone()),
+        ("ServiceReading.replayOf", understood_later.clone()),
+        ("LiveReading.replayOf", understood_later.clone()),
+        ("ServiceChange.kind", json!("thermocouple")),
+        ("Topic.suffix", json!("/{row}")),
         ("SensorReading.unit", json!("C")),
         ("SensorReading.replayOf", understood.clone()),
         ("CommandRecord.clientId", json!("raspberry")),
@@ -111,11 +139,14 @@ struct Told {
 impl Told {
     fn hear(&mut self, schema: &Schema, object: &str, value: &Value) {
         for one in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
-            for (field, value) in one.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null())
-            {
+            // Which member of a union it is, it says itself.
+            let object = one["__typename"].as_str().unwrap_or(object);
+            let told = |(field, value): &(&String, &Value)| *field != "__typename" && !value.is_null();
+            for (field, value) in one.as_object().into_iter().flatten().filter(told) {
                 let path = format!("{object}.{field}");
                 self.values.entry(path.clone()).or_default().insert(value.to_string());
-                if let Some(inner) = schema.objects[object].get(field).filter(|inner| schema.is_object(inner))
+                if let Some(inner) =
+                    schema.objects[object].get(field).filter(|inner| schema.has_fields(inner))
                 {
                     self.hear(schema, inner, value);
                 }
@@ -125,22 +156,29 @@ impl Told {
 }
 
 /// The gateway's own objects, and of what type each of their fields is.
-struct Schema {
+pub(super) struct Schema {
     objects: BTreeMap<String, BTreeMap<String, String>>,
+    unions: BTreeMap<String, Vec<String>>,
     pages: BTreeSet<String>,
     paths: Vec<String>,
 }
 
 impl Schema {
-    async fn of(house: &House) -> Schema {
-        let named = "name ofType { name ofType { name ofType { name } } }";
+    pub(super) async fn of(house: &House) -> Schema {
+        let named = "name ofType { name ofType { name ofType { name ofType { name } } } }";
         let asked = format!(
-            "{{ __schema {{ types {{ name kind fields {{ name args {{ name }} type {{ {named} }} }} }} }} }}"
+            "{{ __schema {{ types {{ name kind possibleTypes {{ name }} fields {{ name args {{ name }} type {{ {named} }} }} }} }} }}"
         );
         let schema = house.ask(&asked).await;
         let (mut objects, mut pages, mut paths) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        let mut unions = BTreeMap::new();
         for object in schema["__schema"]["types"].as_array().unwrap() {
             let name = object["name"].as_str().unwrap();
+            if object["kind"] == "UNION" {
+                let members = object["possibleTypes"].as_array().unwrap().iter();
+                let members = members.map(|member| member["name"].as_str().unwrap().to_owned()).collect();
+                unions.insert(name.to_owned(), members);
+            }
             if object["kind"] != "OBJECT" || name.starts_with("__") {
                 continue;
             }
@@ -155,11 +193,11 @@ impl Schema {
             }
             objects.insert(name.to_owned(), fields);
         }
-        Schema { objects, pages, paths }
+        Schema { objects, unions, pages, paths }
     }
 
-    fn is_object(&self, name: &str) -> bool {
-        self.objects.contains_key(name)
+    fn has_fields(&self, name: &str) -> bool {
+        self.objects.contains_key(name) || self.unions.contains_key(name)
     }
 
     fn fields(&self) -> impl Iterator<Item = &String> {
@@ -167,12 +205,19 @@ impl Schema {
     }
 
     /// All that a field has within, to the end.
-    fn selection(&self, object: &str, field: &str) -> String {
-        let Some(fields) = self.objects.get(&self.objects[object][field]) else { return String::new() };
+    pub(super) fn selection(&self, object: &str, field: &str) -> String {
         let within = &self.objects[object][field];
-        let selections = fields.keys().map(|field| {
-            let few = if self.pages.contains(&format!("{within}.{field}")) { "(first: 3)" } else { "" };
-            format!("{field}{few} {}", self.selection(within, field))
+        if let Some(members) = self.unions.get(within) {
+            let of = |member: &String| format!("... on {member} {} ", self.all(member));
+            return format!("{{ __typename {} }}", members.iter().map(of).collect::<String>());
+        }
+        if self.objects.contains_key(within) { self.all(within) } else { String::new() }
+    }
+
+    fn all(&self, object: &str) -> String {
+        let selections = self.objects[object].keys().map(|field| {
+            let few = if self.pages.contains(&format!("{object}.{field}")) { "(first: 3)" } else { "" };
+            format!("{field}{few} {}", self.selection(object, field))
         });
         format!("{{ {} }}", selections.collect::<String>())
     }

@@ -266,9 +266,10 @@ export class Live {
     const others = this.#commands.filter(({ id }) => id !== command.id);
     this.#commands = [command, ...others].sort((a, b) => b.id - a.id).slice(0, ROWS);
     show('commands', () => (this.commands = this.#commands));
-    const device = this.#known.get(command.device);
-    device?.learn(command);
-    if (device && !device.link) this.#checkSoon();
+    const device = command.device && this.#known.get(command.device);
+    if (!device) return;
+    device.learn(command);
+    if (!device.link) this.#checkSoon();
   }
 
   #rejected(rejection: RefusedFragment): void {
