@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { chdir } from 'node:process';
 import { Parser } from '@asyncapi/parser';
+import { Ajv } from 'ajv';
 
 const OPENAPI = '../../openapi/openapi.json';
 const ASYNCAPI = '../../openapi/asyncapi.json';
@@ -34,12 +35,33 @@ async function asyncapi(document) {
   return findings.length === 0;
 }
 
+/** The linters read examples as they are; here each is held against the schema of its message. */
+function examples(document) {
+  const { channels, components } = JSON.parse(readFileSync(document, 'utf8'));
+  // What keywords there are is the linters' affair, and formats such as `double` are none of JSON's.
+  const ajv = new Ajv({ strict: false, validateFormats: false });
+  ajv.addSchema({ $id: 'document', components });
+  let wrong = 0;
+  for (const [id, { messages }] of Object.entries(channels)) {
+    for (const { payload, examples } of Object.values(messages)) {
+      const fits = ajv.compile({ $ref: `document${payload.$ref}` });
+      for (const { name, payload } of examples) {
+        if (fits(payload)) continue;
+        wrong += 1;
+        console.error(`${document}#/channels/${id}: ${name}: ${ajv.errorsText(fits.errors)}`);
+      }
+    }
+  }
+  return wrong === 0;
+}
+
 chdir(import.meta.dirname);
 const lints = [
   ['spectral', OPENAPI, spectral],
   ['redocly', OPENAPI, redocly],
   ['spectral', ASYNCAPI, spectral],
   ['@asyncapi/parser', ASYNCAPI, asyncapi],
+  ['ajv', ASYNCAPI, examples],
 ];
 let failed = false;
 for (const [tool, document, lint] of lints) {
