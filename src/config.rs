@@ -94,7 +94,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::list("allow-origin", "ORIGIN", DOORS, "Origins of other pages that may use it"),
     Setting::text("broker", "BROKER", "embedded", DEVICES, "Which broker the devices speak to"),
     Setting::text("pair", "A,B", "raspberry,esp32", DEVICES, "The two devices that are cross-linked"),
-    Setting::switch("demo", DEVICES, "Start the simulated pair inside"),
+    Setting::switch("demo", DEVICES, "Start the simulated pair and a rig inside"),
     Setting::text("database", "URL", "sqlite://crosslink.db", STORAGE, "Where everything is kept"),
     Setting::text("durability", "LEVEL", "full", STORAGE, "`full` survives a power cut, `normal` is faster"),
     Setting::text("log", "LEVELS", "info", START, "error, warn, info, debug, trace, off; or per module"),

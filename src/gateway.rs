@@ -23,6 +23,7 @@ use crate::{
     ingest::{Ingest, Parts},
     model::Pair,
     pages::Form,
+    registry::Registry,
     replays::Replays,
     simulator,
     store::{self, Journal},
@@ -54,6 +55,7 @@ impl Gateway {
         let broker = Broker::open(&config, store.retained().await?, intake.clone())?;
         let hub = Hub::new(store.clone(), journal.head());
         let devices = Devices::restored(&store, config.pair.clone()).await?;
+        let registry = Registry::restored(&store, intake.clone()).await?;
         // Before anything is written: a gateway that cannot open its ports leaves history as it was.
         let doors = match Doors::open(&config, &broker).await {
             Ok(doors) => doors,
@@ -72,6 +74,7 @@ impl Gateway {
             inputs,
             journal,
             devices: devices.clone(),
+            registry: registry.clone(),
             hub: hub.clone(),
             desk: desk.clone(),
             broker: broker.clone(),
@@ -92,6 +95,7 @@ impl Gateway {
             store,
             hub,
             devices,
+            registry,
             desk,
             broker: broker.clone(),
             listeners: Listeners { mqtt: doors.mqtt_addr, mqtt_ws: doors.mqtt_ws_addr },
@@ -212,16 +216,22 @@ impl Doors {
     }
 }
 
-/// The simulated pair, over a real socket.
+/// The simulated pair and a rig, over real sockets.
 async fn demo(mqtt: SocketAddr, pair: Pair, stop: CancellationToken) {
-    let options = simulator::Options {
-        mqtt: (mqtt.ip().to_string(), mqtt.port()),
-        pair,
+    let (mqtt, voice) = ((mqtt.ip().to_string(), mqtt.port()), simulator::Voice::Log);
+    let pair = simulator::Options { mqtt: mqtt.clone(), pair, fault: None, voice };
+    let rig = simulator::rig::Options {
+        mqtt,
+        firmwares: vec![simulator::rig::FIRMWARE.to_owned()],
         fault: None,
-        voice: simulator::Voice::Log,
+        pace: simulator::rig::Pace::default(),
+        voice,
     };
-    if let Err(why) = simulator::pair(options, stop).await {
-        error!("the demo stopped: {why}");
+    let (pair, rig) = tokio::join!(simulator::pair(pair, stop.clone()), simulator::rig::run(rig, stop));
+    for (what, ended) in [("pair", pair), ("rig", rig)] {
+        if let Err(why) = ended {
+            error!("the demo's {what} stopped: {why}");
+        }
     }
 }
 

@@ -74,10 +74,11 @@ fn two_decimals(value: f64) -> f64 {
 
 /// A linear congruential generator: gusts need no better dice.
 #[derive(Clone, Debug)]
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
-    fn named(name: &str) -> Chance {
+    /// The same for the same name.
+    pub(super) fn named(name: &str) -> Chance {
         let mut chance = Chance(0);
         for byte in name.bytes() {
             chance.0 ^= u64::from(byte);
@@ -87,7 +88,7 @@ impl Chance {
     }
 
     /// Between -1 and 1.
-    fn swing(&mut self) -> f64 {
+    pub(super) fn swing(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // The upper half is the more random one.
         (self.0 >> 32) as f64 / f64::from(u32::MAX) * 2.0 - 1.0

@@ -25,10 +25,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long a device without power stays away.
 const AWAY: Duration = Duration::from_secs(5);
 /// Waiting for the broker begins with the first and doubles up to the last.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(200);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(5);
 /// A connection that lasted this long was a good one; two clients of the same name never get so far.
-const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+pub(super) const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// A device on its own, in a task of its own. Dropped, it runs on.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The cross-linked pair, as two real MQTT clients that behave as the deployed firmware does.
+//! The cross-linked pair, as two real MQTT clients that behave as the deployed firmware does, and a rig of services.
 //!
 //! It gives a newcomer a living system without hardware, and a broker the ways in which devices die.
 
@@ -7,6 +7,7 @@ mod device;
 mod fault;
 mod firmware;
 mod melody;
+pub mod rig;
 mod speech;
 mod voice;
 mod wire;
@@ -71,14 +72,44 @@ pub enum Devices {
         #[arg(long, value_enum)]
         fault: Option<Fault>,
     },
+    /// A firmware with a service of each kind, and a little plant behind it.
+    ///
+    /// Each service has the name of its kind, so that the PID controller measures on rig1/pid/output
+    /// and takes commands on rig1/pid/config. What commands change shows in what is measured: a setpoint
+    /// warms the plate, the thermocouple on it and the infrared picture of it, and draws current from
+    /// a channel of the power system. Commands and answers are told here, line by line.
+    ///
+    ///   mosquitto_sub -v -t 'rig1/#'
+    ///   mosquitto_pub -q 1 -t rig1/pwm/config -m '{"enable": true, "duty": 0.5, "frequency": 1000}'
+    #[command(verbatim_doc_comment)]
+    Rig {
+        /// The broker, as HOST:PORT. It need not be there yet: the rig tries until it answers.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:1883", value_parser = broker)]
+        mqtt: (String, u16),
+        /// The name of the firmware, which is the first level of its topics and its client id.
+        ///
+        /// May be given several times: each is a client of its own, with a plant of its own.
+        #[arg(long, value_name = "NAME", default_value = rig::FIRMWARE, value_parser = rig::name)]
+        firmware: Vec<String>,
+        /// What is wrong with it. Without it, all is well.
+        #[arg(long, value_enum)]
+        fault: Option<rig::Fault>,
+    },
 }
 
 impl SimulateArgs {
     /// Does what the command line asks for, until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Devices::Pair { mqtt, fault } = self.devices;
-        let names = Pair::default();
-        pair(Options { mqtt, pair: names, fault, voice: Voice::Print }, stop).await
+        let voice = Voice::Print;
+        match self.devices {
+            Devices::Pair { mqtt, fault } => {
+                pair(Options { mqtt, pair: Pair::default(), fault, voice }, stop).await
+            }
+            Devices::Rig { mqtt, firmware, fault } => {
+                let pace = rig::Pace::default();
+                rig::run(rig::Options { mqtt, firmwares: firmware, fault, pace, voice }, stop).await
+            }
+        }
     }
 }
 
@@ -101,10 +132,40 @@ mod tests {
         simulate: SimulateArgs,
     }
 
-    fn parsed(line: &str) -> Result<((String, u16), Option<Fault>), String> {
+    fn devices(line: &str) -> Result<Devices, String> {
         let line = Line::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
-        let Devices::Pair { mqtt, fault } = line.simulate.devices;
-        Ok((mqtt, fault))
+        Ok(line.simulate.devices)
+    }
+
+    fn parsed(line: &str) -> Result<((String, u16), Option<Fault>), String> {
+        match devices(line)? {
+            Devices::Pair { mqtt, fault } => Ok((mqtt, fault)),
+            Devices::Rig { .. } => Err("a rig".to_owned()),
+        }
+    }
+
+    fn rig(line: &str) -> Result<(Vec<String>, Option<rig::Fault>), String> {
+        match devices(line)? {
+            Devices::Rig { firmware, fault, .. } => Ok((firmware, fault)),
+            Devices::Pair { .. } => Err("a pair".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_rig_has_as_many_firmwares_as_are_named() {
+        assert_eq!(rig("simulate rig"), Ok((vec!["rig1".into()], None)));
+        let line = "simulate rig --firmware cell --firmware press --fault slow-ack";
+        let named = vec!["cell".into(), "press".into()];
+        assert_eq!(rig(line), Ok((named, Some(rig::Fault::SlowAck))));
+    }
+
+    #[test]
+    fn a_firmware_is_named_as_its_topics_can_be() {
+        assert_eq!(rig::name("test cell"), Ok("test_cell".into()));
+        for wrong in ["", "a/b", "a+", "#", "$SYS", "sensors", "mqtt", &"x".repeat(65)] {
+            let refused = rig::name(wrong);
+            assert!(refused.is_err_and(|error| error.contains("such as rig1")), "{wrong}");
+        }
     }
 
     #[test]

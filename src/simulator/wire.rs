@@ -47,27 +47,12 @@ pub(super) enum News {
 
 impl Wire {
     /// Connects as `device` after `delay`, with `offline` on the topic `presence` as its will.
-    pub(super) fn connect(
-        (host, port): &(String, u16),
-        device: &str,
-        presence: String,
-        delay: Duration,
-    ) -> Wire {
-        // An address of IPv6 stands in brackets before its port.
-        let bare_v6 = host.contains(':') && !host.starts_with('[');
-        let host = if bare_v6 { format!("[{host}]") } else { host.clone() };
-        let mut options = MqttOptions::new(device, host, *port);
+    pub(super) fn connect(mqtt: &(String, u16), device: &str, presence: String, delay: Duration) -> Wire {
+        let mut options = options(device, mqtt);
         let will = LastWill::new(&presence, "offline", QoS::AtLeastOnce, true);
-        options.set_keep_alive(KEEPALIVE).set_clean_session(true).set_last_will(will);
-        let (client, mut eventloop) = AsyncClient::new(options, MAX_UNSENT);
-        eventloop.network_options.set_tcp_nodelay(true);
-
-        Wire {
-            client,
-            news: time::sleep(delay).map(|()| news(eventloop)).flatten_stream().boxed(),
-            device: device.to_owned(),
-            presence,
-        }
+        options.set_keep_alive(KEEPALIVE).set_last_will(will);
+        let (client, news) = dial(options, MAX_UNSENT, Pings::Never, delay);
+        Wire { client, news, device: device.to_owned(), presence }
     }
 
     /// What comes next. May be given up at any time: nothing is lost by it.
@@ -97,8 +82,7 @@ impl Wire {
     pub(super) async fn part(mut self) {
         self.announce("offline");
         let _ = self.client.try_disconnect();
-        let closed = async { while !matches!(self.next().await, News::Lost(_)) {} };
-        let _ = time::timeout(FAREWELL, closed).await;
+        closed(&mut self.news).await;
     }
 
     fn announce(&self, status: &str) {
@@ -106,15 +90,52 @@ impl Wire {
     }
 }
 
+/// Whether PINGREQ is sent when nothing else is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pings {
+    Never,
+    ByKeepalive,
+}
+
+/// What every simulated client says of itself: a clean session under this name.
+pub(super) fn options(name: &str, (host, port): &(String, u16)) -> MqttOptions {
+    // An address of IPv6 stands in brackets before its port.
+    let bare_v6 = host.contains(':') && !host.starts_with('[');
+    let host = if bare_v6 { format!("[{host}]") } else { host.clone() };
+    let mut options = MqttOptions::new(name, host, *port);
+    options.set_clean_session(true);
+    options
+}
+
+/// Connects after `delay`. What is sent waits in a queue of `unsent` packets; the news begin with the connection.
+pub(super) fn dial(
+    options: MqttOptions,
+    unsent: usize,
+    pings: Pings,
+    delay: Duration,
+) -> (AsyncClient, BoxStream<'static, News>) {
+    let (client, mut eventloop) = AsyncClient::new(options, unsent);
+    eventloop.network_options.set_tcp_nodelay(true);
+    (client, time::sleep(delay).map(move |()| news(eventloop, pings)).flatten_stream().boxed())
+}
+
+/// Waits until the broker has closed a connection that has said DISCONNECT.
+pub(super) async fn closed(news: &mut BoxStream<'static, News>) {
+    let lost = async { while !matches!(news.next().await, Some(News::Lost(_)) | None) {} };
+    let _ = time::timeout(FAREWELL, lost).await;
+}
+
 /// The connection's news until it is lost; then silence.
-fn news(eventloop: EventLoop) -> impl Stream<Item = News> + Send {
-    stream::unfold(Some(eventloop), |eventloop| async {
+fn news(eventloop: EventLoop, pings: Pings) -> impl Stream<Item = News> + Send {
+    stream::unfold(Some(eventloop), move |eventloop| async move {
         let mut eventloop = eventloop?;
         loop {
             match eventloop.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    // CONNECT has declared the keepalive. From here on no PINGREQ is sent for it.
-                    eventloop.mqtt_options.set_keep_alive(Duration::ZERO);
+                    if pings == Pings::Never {
+                        // CONNECT has declared the keepalive. From here on no PINGREQ is sent for it.
+                        eventloop.mqtt_options.set_keep_alive(Duration::ZERO);
+                    }
                     return Some((News::Connected, Some(eventloop)));
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
