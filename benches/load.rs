@@ -1,0 +1,135 @@
+//! How much the whole gateway takes, from the socket to the disk and back: readings of devices, and messages of all kinds
+//! of services, in the same run. Every message is QoS 1, so that the rate is that of what is on disk.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench that cannot go on has failed, and it prints"
+)]
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::Instant,
+};
+
+use crosslink::{
+    catalog::KINDS,
+    config::{Config, Listen},
+    gateway::Gateway,
+};
+
+/// Publishers at a time.
+const CLIENTS: usize = 8;
+/// Messages of one publisher in one round.
+const MESSAGES: usize = 20_000;
+/// Messages that wait for their acknowledgement: the gateway allows for a thousand.
+const WINDOW: usize = 800;
+/// Of each load, in turn: whatever else the machine does is shared by both.
+const ROUNDS: usize = 5;
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let any = Listen::At("127.0.0.1:0".parse().unwrap());
+    let database = folder.path().join("load.db");
+    let config = Config { http: Listen::Off, mqtt: any, mqtt_ws: Listen::Off, database, ..Config::default() };
+    let gateway = runtime.block_on(Gateway::start(config)).unwrap();
+    let address = gateway.mqtt_addr().unwrap();
+
+    let (mut devices, mut services) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let (one, other) = (rate(address, "device", device), rate(address, "service", service));
+        // The first round is for getting warm.
+        if round > 0 {
+            println!("devices {one:.0}/s, services of all kinds {other:.0}/s, ratio {:.2}", other / one);
+            devices.push(one);
+            services.push(other);
+        }
+    }
+    let (devices, services) = (median(devices), median(services));
+    println!(
+        "median: devices {devices:.0}/s, services of all kinds {services:.0}/s, ratio {:.2}",
+        services / devices
+    );
+    runtime.block_on(gateway.stop());
+}
+
+/// What a device measures.
+fn device(client: usize, message: usize) -> (String, Vec<u8>) {
+    let temperature = 20.0 + (message % 100) as f64 / 10.0;
+    let payload = format!(
+        r#"{{"temperature":{temperature},"humidity":48,"threshold":29,"over_threshold":false,"unit":"C"}}"#
+    );
+    (format!("sensors/load{client}"), payload.into_bytes())
+}
+
+/// One row of the catalog after the other, each of a service of its kind.
+fn service(client: usize, message: usize) -> (String, Vec<u8>) {
+    let rows: Vec<_> =
+        KINDS.iter().flat_map(|kind| kind.topics.iter().map(move |topic| (kind, topic))).collect();
+    let (round, (kind, topic)) = (message / rows.len(), rows[message % rows.len()]);
+    let index = topic.index.clone().map(|range| range.start + round as u16 % (range.end - range.start));
+    let example = topic.examples[round % topic.examples.len()];
+    (format!("load{client}/{}{}", kind.name, topic.suffix_at(index)), example.as_bytes().to_vec())
+}
+
+/// Messages a second, of all clients together, from the first CONNECT to the last acknowledgement.
+fn rate(address: SocketAddr, name: &str, message: fn(usize, usize) -> (String, Vec<u8>)) -> f64 {
+    let packets: Vec<Vec<Vec<u8>>> = (0..CLIENTS)
+        .map(|client| (0..MESSAGES).map(|number| publish(number, message(client, number))).collect())
+        .collect();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for (client, packets) in packets.iter().enumerate() {
+            scope.spawn(move || speak(address, &format!("{name}{client}"), packets));
+        }
+    });
+    (CLIENTS * MESSAGES) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Publishes everything and waits for every acknowledgement.
+fn speak(address: SocketAddr, id: &str, packets: &[Vec<u8>]) {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    let length = u8::try_from(id.len()).unwrap();
+    let mut connect = vec![0x10, 12 + length, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, length];
+    connect.extend_from_slice(id.as_bytes());
+    socket.write_all(&connect).unwrap();
+    socket.read_exact(&mut [0; 4]).unwrap();
+    let (mut sent, mut bytes) = (0, 0);
+    let mut buffer = [0; 16 * 1024];
+    // A PUBACK has four bytes.
+    while bytes < 4 * packets.len() {
+        let end = packets.len().min(bytes / 4 + WINDOW);
+        if sent < end {
+            socket.write_all(&packets[sent..end].concat()).unwrap();
+            sent = end;
+        }
+        let read = socket.read(&mut buffer).unwrap();
+        assert!(read > 0, "the gateway has closed the connection");
+        bytes += read;
+    }
+}
+
+/// A PUBLISH with QoS 1.
+fn publish(number: usize, (topic, payload): (String, Vec<u8>)) -> Vec<u8> {
+    let mut packet = vec![0x32];
+    let mut length = 2 + topic.len() + 2 + payload.len();
+    while length > 0x7f {
+        packet.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    packet.push(length as u8);
+    packet.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+    packet.extend_from_slice(topic.as_bytes());
+    packet.extend_from_slice(&((number % 65_535) as u16 + 1).to_be_bytes());
+    packet.extend_from_slice(&payload);
+    packet
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
