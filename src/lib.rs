@@ -28,6 +28,8 @@ pub mod hub; //        committed events, to whoever listens
 pub mod presence; //   who is there, and how we know
 pub mod devices; //    each device as the journal leaves it
 pub mod crosslink; //  what the pair does to each other
+pub mod registry; //   which kind each service is, and how that is known
+pub mod frames; //     pictures of cameras, of the rows that they arrive in
 pub mod desk; //       the one way in for a command
 pub mod ingest; //     what a message means, and the order in which it becomes history
 pub mod replays; //    rejections that are looked at anew
@@ -39,7 +41,7 @@ pub mod graphql;
 pub mod asyncapi; //   the document of what goes over MQTT
 pub mod pages; //      what a browser shows, and all that it loads
 #[allow(clippy::disallowed_types, reason = "a device is an MQTT client")]
-pub mod simulator; //  the pair, as two real MQTT clients
+pub mod simulator; //  the pair and a rig, as real MQTT clients
 
 // Floor 4, the house.
 pub mod http; //       joins the surfaces in one server

@@ -122,7 +122,7 @@ async fn garbage_is_kept_with_its_reason_between_good_readings() {
         kept.iter().map(|kept| json!([kept.topic, kept.reason, kept.pointer])).collect();
     let wanted = [
         json!(["sensors/esp32", "NOT_JSON", ""]),
-        json!(["sensors/esp32", "NON_FINITE", ""]),
+        json!(["sensors/esp32", "NON_FINITE", "/temperature"]),
         json!(["sensors/esp32", "TYPE_MISMATCH", "/temperature"]),
         json!(["sensors/esp32", "MISSING_FIELD", "/humidity"]),
         json!(["sensors/esp32", "NOT_UTF8", ""]),

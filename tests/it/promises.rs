@@ -9,7 +9,8 @@ use crosslink::{
     },
     config::Durability,
     model::{
-        Action, CommandRecord, CommandState, Event, Part, Rejection, RejectionReason, Seq, Surface, Timestamp,
+        Action, CommandRecord, CommandState, Event, Part, Rejection, RejectionReason, Seq, Surface, Target,
+        Timestamp,
     },
     store::{self, RejectionFilter},
 };
@@ -303,8 +304,7 @@ async fn commands_that_a_killed_gateway_left_come_to_an_end() {
             seq: Seq::ZERO,
             accepted_at: at,
             at,
-            device: "esp32".to_owned(),
-            action: Action::Play,
+            target: Target::Device { device: "esp32".to_owned(), action: Action::Play },
             topic: "commands/esp32/play".to_owned(),
             payload: "true".to_owned(),
             state,
