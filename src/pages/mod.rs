@@ -57,11 +57,12 @@ const UNHASHED: [&str; 2] = [docs::SCALAR, "assets/licenses.txt"];
 const FAVICON: &str = include_str!("favicon.svg");
 
 /// Of the plain pages.
-const PLAIN: [(&str, &str); 6] = [
+const PLAIN: [(&str, &str); 7] = [
     ("app.js", include_str!("plain/app.js")),
     ("console.css", include_str!("plain/console.css")),
     ("console.js", include_str!("plain/console.js")),
     ("gateway.js", include_str!("plain/gateway.js")),
+    ("services.js", include_str!("plain/services.js")),
     ("sparkline.js", include_str!("plain/sparkline.js")),
     ("style.css", include_str!("plain/style.css")),
 ];

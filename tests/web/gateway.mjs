@@ -82,4 +82,15 @@ export class Gateway {
     if (!response.ok) throw new Error(`${path} is answered with ${response.status}`);
     return response.json();
   }
+
+  /** What GraphQL says. */
+  async query(query) {
+    const body = JSON.stringify({ query });
+    const headers = { 'content-type': 'application/json' };
+    const signal = AbortSignal.timeout(DEADLINE_MS);
+    const response = await fetch(`${this.origin}/graphql`, { method: 'POST', headers, body, signal });
+    const { data, errors } = await response.json();
+    if (errors) throw new Error(errors[0].message);
+    return data;
+  }
 }

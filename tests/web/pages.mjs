@@ -17,6 +17,8 @@ import { until } from './wait.mjs';
 const [WIDE, NARROW] = [1920, 390];
 /** A device that is not of the pair, so that nobody else speaks for it. */
 const BENCH = 'bench';
+/** Services, by the beginning of their topics. */
+const [AIR, SCALE] = ['bench/air', 'bench/scale'];
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const built = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug/crosslink');
@@ -111,6 +113,61 @@ describe('Crosslink', () => {
       assert.match(await row.innerText(), /\/temperature/);
     });
 
+    const card = path => `[data-service="${path}"]`;
+
+    fact('shows a service with its kind, its values, their units and their age', async page => {
+      assert.equal(await page.locator(card(AIR)).count(), 0);
+      await breathe(21.5);
+      const air = page.locator(`${card(AIR)}[data-state=INFERRED][data-kind=aht20]`);
+      await air.getByText('21.5').waitFor();
+      assert.match(await air.innerText(), /aht20/);
+      assert.match(await air.locator('dl').innerText(), /temperature\s+21\.5\s*°C\s+humidity\s+40\.1\s*%RH/);
+      const age = async () => Number(/^(\d+) s ago$/.exec(await air.locator('[data-age]').innerText())?.[1]);
+      const first = await age();
+      await until('its age counts up', age, next => next > first);
+    });
+
+    fact('moves with what a service measures', async page => {
+      await breathe(22.7);
+      await page.locator(card(AIR)).getByText('22.7').waitFor();
+    });
+
+    fact('names what a service may be', async page => {
+      await publish(gateway.mqtt, 'scale-by-hand', SCALE, '{"value": 12.3, "unit": "g"}');
+      const scale = page.locator(`${card(SCALE)}[data-state=AMBIGUOUS]`);
+      await scale.getByText('12.3').waitFor();
+      const standing = await scale.locator('[data-standing]').innerText();
+      for (const candidate of ['analog_in', 'loadcell']) assert.ok(standing.includes(candidate), standing);
+    });
+
+    fact('shows that a service was pinned, without a reload', async page => {
+      await page.evaluate(() => (window.asBefore = true));
+      const pin = '{ pinService(firmware: "bench", service: "scale", kind: "loadcell") { state } }';
+      await gateway.query(`mutation ${pin}`);
+      const pinned = page.locator(`${card(SCALE)}[data-state=PINNED][data-kind=loadcell]`);
+      await pinned.getByText('pinned').waitFor({ state: 'attached' });
+      assert.match(await pinned.locator('[data-standing]').innerText(), /^loadcell/);
+      assert.ok(await page.evaluate(() => window.asBefore), 'it is still the same page');
+    });
+
+    fact('shows what a camera sees', async page => {
+      // The demo has one.
+      await page.locator('[data-camera][data-drawn=true] canvas').first().waitFor();
+    });
+
+    fact('finds services by name or kind', async page => {
+      const filter = page.getByRole('searchbox', { name: 'Filter services' });
+      await filter.fill('bench aht');
+      const shown = () => page.locator('[data-service]').evaluateAll(cards => cards.map(card => card.dataset.service));
+      await until('one is left', shown, services => services.join() === AIR);
+      await filter.fill('');
+      await page.locator(card(SCALE)).waitFor();
+    });
+
+    fact('fits into its window with services too', async (_, sight) => {
+      for (const width of [NARROW, WIDE]) await fits(sight, width);
+    });
+
     fact('says that the gateway is away', async (page, sight) => {
       sight.pardoned = /net::ERR_CONNECTION_|net::ERR_EMPTY_RESPONSE|WebSocket connection/;
       await gateway.stop();
@@ -123,9 +180,14 @@ describe('Crosslink', () => {
       await gateway.start({ closed: 'http' });
       await say(BENCH, 18.1, 18.2, 18.3, 18.4);
       await say('esp32', 30.1, 30.2);
+      await breathe(23.9);
       await gateway.stop();
       await gateway.start();
       await page.locator('main[data-connection=live]').waitFor();
+    });
+
+    fact('shows what a service measured meanwhile', async page => {
+      await page.locator(card(AIR)).getByText('23.9').waitFor();
     });
 
     fact('draws every reading that the journal has', async (page, sight) => {
@@ -246,6 +308,13 @@ describe('Crosslink', () => {
         await temperature.getByText(String(value)).waitFor();
       }
     });
+
+    fact('lists the services', async page => {
+      await breathe(24.1);
+      const row = page.getByRole('row', { name: AIR });
+      await row.getByText('24.1').waitFor();
+      assert.match(await row.innerText(), /aht20/);
+    });
   });
 
   const plainConsole = { path: '/graphql', title: 'GraphQL · Crosslink', shown: '#run', html: 'console.html' };
@@ -329,6 +398,13 @@ async function fits(sight, width) {
 function say(device, ...temperatures) {
   const payloads = temperatures.map(temperature => JSON.stringify({ temperature, humidity: 40, threshold: 29 }));
   return publish(gateway.mqtt, `${device}-by-hand`, `sensors/${device}`, ...payloads);
+}
+
+/** What an AHT20 says at this temperature. */
+function breathe(temperature) {
+  const measure = (value, unit) => ({ value, unit });
+  const air = { temperature: measure(temperature, 'C'), humidity: measure(40.1, '%RH'), dewpoint: measure(7.9, 'C') };
+  return publish(gateway.mqtt, 'air-by-hand', AIR, JSON.stringify(air));
 }
 
 /** Puts another page into the answer, under the policy that all plain pages have. */

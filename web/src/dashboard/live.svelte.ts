@@ -2,25 +2,32 @@
 //
 // One query tells how things stand, and the streams begin where its answer ends: readings, commands and rejections
 // after the last one in it; presence and the cross-link begin with how they are, and do so again whenever the connection
-// comes back, since of them only the present is shown. What a chart needs of the past is read meanwhile: all that the
-// streams do not bring. So nothing is missing between then and now, and nothing is there twice.
+// comes back, since of them only the present is shown. Services and what they say begin with how they are too, and go on
+// from there. What a chart needs of the past is read meanwhile: all that the streams do not bring. So nothing is missing
+// between then and now, and nothing is there twice.
 
 import type { Client } from 'graphql-ws';
 import {
+  CatalogDocument,
   CommandsDocument,
   LinkDocument,
   OpeningDocument,
+  PacesDocument,
   PastDocument,
   PresencesDocument,
   PresentDocument,
   ReadingsDocument,
   RejectionsDocument,
+  ServicesDocument,
+  SpokenDocument,
   type LinkedFragment,
   type MeasuredFragment,
   type OpeningQuery,
   type PresencesSubscription,
   type PresentQuery,
   type RefusedFragment,
+  type SpokenFragment,
+  type StandsFragment,
   type TypedDocumentString,
   type ToldFragment,
 } from '../../generated/graphql';
@@ -28,12 +35,13 @@ import { ask, connect, listen } from '../lib/gateway';
 import { clock } from './clock.svelte';
 import { Device } from './device.svelte';
 import { show } from './frame';
+import { Services } from './services.svelte';
 import { BEHIND_MS, SHORTEST_GAP_MS, WINDOW_MS, type Point } from './trend';
 import { hazardInWords, presenceInWords } from './words';
 
 export type Connection = { state: 'connecting' | 'live' | 'catching-up' } | { state: 'lost'; since: number };
 
-/** More devices than anybody reads; REST lists them all. */
+/** More devices, or services, than anybody reads and a small machine draws; REST lists them all. */
 export const CARDS = 200;
 /** Commands and rejections that are shown. */
 const ROWS = 20;
@@ -47,6 +55,7 @@ const GLIMPSE = 100;
 /** Devices whose past is read at a time. */
 const READERS = 3;
 const TRY_AGAIN_MS = 1_000;
+const RECALLED_AFTER_MS = 1_500;
 /** Finds what no stream tells: a clock that was set, the mode of a device without a peer, how much was rejected. */
 const CHECK_EVERY_MS = 30_000;
 const SOON_MS = 300;
@@ -57,6 +66,7 @@ export class Live {
   connection = $state.raw<Connection>({ state: 'connecting' });
   /** The pair first, then the others by name. */
   devices = $state.raw<readonly Device[]>([]);
+  readonly services = new Services();
   /** Newest first. */
   commands = $state.raw<readonly ToldFragment[]>([]);
   rejections = $state.raw<readonly RefusedFragment[]>([]);
@@ -129,10 +139,12 @@ export class Live {
   /** Learns everything anew. */
   async #begin(): Promise<void> {
     const turn = this.#turn;
-    const { data, date } = await ask(OpeningDocument, {});
+    const [{ data, date }, catalog] = await Promise.all([ask(OpeningDocument, {}), ask(CatalogDocument, {})]);
     if (turn !== this.#turn) return;
     this.#stop();
     clock.told(date);
+    this.services.learn(catalog.data.kinds);
+    this.services.clear();
     this.#known = new Map(data.devices.map(told => [told.name, knownAs(told)]));
     this.#after = {
       readings: newest(data.devices.map(({ latest }) => latest)),
@@ -148,6 +160,7 @@ export class Live {
     this.#listen();
     this.#tell({ state: 'live' });
     void this.#remember(this.#after.readings);
+    void this.#attempt(() => this.#recall());
   }
 
   #checkSoon(): void {
@@ -160,11 +173,14 @@ export class Live {
   /** Finds out how far the gateway is ahead, and whether it is still the same journal. */
   async #check(): Promise<void> {
     const turn = this.#turn;
+    const spoken = this.services.after.readings;
     const { data, date } = await ask(PresentDocument, {});
     if (turn !== this.#turn) return;
     clock.told(date);
     const head = newest(data.devices.map(({ latest }) => latest));
-    if (head - this.#after.readings > TOO_FAR_BEHIND || !this.#goesOn(data.devices)) return this.#begin();
+    const ahead = spoken === null ? 0 : newest(data.readings.nodes) - spoken;
+    const behind = Math.max(head - this.#after.readings, ahead);
+    if (behind > TOO_FAR_BEHIND || ahead < 0 || !this.#goesOn(data.devices)) return this.#begin();
     this.#goal = head;
     this.rejected = sum(data.rejectionCounts);
     for (const { name, mode, latest } of data.devices) {
@@ -190,10 +206,17 @@ export class Live {
   // ── streams ─────────────────────────────────────────────────────────────────────────────────────────
 
   #listen(): void {
+    const { services } = this;
     const after = (what: 'readings' | 'commands' | 'rejections') => () => ({ after: this.#after[what] });
     this.#stream(ReadingsDocument, after('readings'), ({ sensors }) => this.#measured(sensors));
     this.#stream(CommandsDocument, after('commands'), ({ commands }) => this.#commanded(commands));
     this.#stream(RejectionsDocument, after('rejections'), ({ rejections }) => this.#rejected(rejections));
+    this.#stream(ServicesDocument, () => ({ after: services.after.changes }), change => this.#told(change.services));
+    this.#stream(
+      SpokenDocument,
+      () => ({ after: services.after.readings, current: services.after.readings === null }),
+      ({ readings }) => this.#spoke(readings),
+    );
     this.#stream(PresencesDocument, () => ({}), ({ presence }) => this.#appeared(presence));
     for (const { name, link } of this.#known.values()) {
       if (link) this.#stream(LinkDocument, () => ({ device: name }), ({ crossLink }) => this.#linked(crossLink));
@@ -281,6 +304,16 @@ export class Live {
     this.#checkSoon();
   }
 
+  #told(change: StandsFragment): void {
+    const words = this.services.changed(change);
+    if (words) this.#announce(words);
+  }
+
+  #spoke(reading: SpokenFragment): void {
+    if (reading.replayOf === null) clock.heard(Date.parse(reading.at));
+    this.services.heard(reading);
+  }
+
   /** A device that is heard for the first time appears by itself. */
   #device(name: string): Device {
     const known = this.#known.get(name);
@@ -310,6 +343,16 @@ export class Live {
       }
     };
     await Promise.all(Array.from({ length: READERS }, reader));
+  }
+
+  /** Reads how fast services spoke, by which it is seen that one is silent. By then the streams have told of them. */
+  async #recall(): Promise<void> {
+    const turn = this.#turn;
+    await pause(RECALLED_AFTER_MS);
+    // Of so many that is a lot to read: they show their pace from now on.
+    if (turn !== this.#turn || this.services.list.length > CARDS) return;
+    const { data } = await ask(PacesDocument, {});
+    if (turn === this.#turn) this.services.recall(data.services);
   }
 
   async #read(device: Device, until: number): Promise<void> {

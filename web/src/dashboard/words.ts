@@ -10,7 +10,9 @@ import type {
   Mode,
   PresenceReason,
   RejectionReason,
+  ServiceState,
   StandingFragment,
+  StandsFragment,
   Status,
   Surface,
 } from '../../generated/graphql';
@@ -84,6 +86,26 @@ export function hazardInWords({ device, peer, hazard }: Pick<LinkedFragment, 'de
     PEER_LOST_LATCHED_ON: `${peer} was lost while over threshold: ${device} may play for ever`,
   };
   return words[hazard];
+}
+
+/** Candidates that are named; the others are counted. */
+const CANDIDATES = 4;
+
+/** What a service is, as far as that is known. */
+export function standingInWords({ state, kind, candidates }: Pick<StandsFragment, 'state' | 'kind' | 'candidates'>): string {
+  const words: Record<ServiceState, string> = {
+    UNKNOWN: 'has not spoken yet',
+    AMBIGUOUS: `may be ${oneOf(candidates)}`,
+    INFERRED: `${kind}, by what it says`,
+    PINNED: `${kind}, as somebody said`,
+  };
+  return words[state];
+}
+
+function oneOf(names: readonly string[]): string {
+  const more = names.length - CANDIDATES;
+  const named = more > 0 ? [...names.slice(0, CANDIDATES), `${more} others`] : names;
+  return named.length > 1 ? `${named.slice(0, -1).join(', ')} or ${named.at(-1)}` : named.join();
 }
 
 /** How well a command went: only what failed or reached nobody calls for a second look. */
