@@ -437,15 +437,13 @@ impl Ingest {
 
     /// What was learnt of services has its place by now, and the broker knows them.
     fn learnt(&mut self, told: &[Arc<Event>]) {
-        let mut changed = false;
         for event in told {
-            if let Event::Service(change) = &**event {
+            if let Event::Service(change) = &**event
+                && let Ok(service) = self.registry.get(&change.service)
+            {
                 self.broker.recognize(&change.service);
-                changed = true;
+                self.book.settle(service);
             }
-        }
-        if changed {
-            self.book = self.registry.book();
         }
     }
 

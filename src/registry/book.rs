@@ -210,6 +210,17 @@ impl Book {
         }
     }
 
+    /// Takes over a service as it was committed. What it was hinted at is in no event.
+    pub fn settle(&mut self, mut settled: Arc<Service>) {
+        let before = self.services.get(settled.name.as_str());
+        let (hinted, topics) = before.map_or((Kinds::NONE, 0), |known| (known.hinted, known.topics.len()));
+        self.topics = self.topics - topics + settled.topics.len();
+        if settled.hinted != hinted {
+            Arc::make_mut(&mut settled).hinted = hinted;
+        }
+        self.services.insert(settled.name.as_str().to_owned(), settled);
+    }
+
     fn change(&mut self, service: Service, at: Timestamp, evidence: Option<Evidence>) -> ServiceChange {
         let change = ServiceChange {
             seq: Seq::ZERO,
@@ -360,7 +371,7 @@ mod tests {
             let change = change?;
             let state = change.state;
             self.commit(Event::Service(change));
-            self.book = self.restored();
+            self.book.settle(self.restored().get("rig/a").unwrap().clone());
             Some(state)
         }
 
@@ -426,6 +437,20 @@ mod tests {
         assert_eq!(told.book.commanded(&topic, kinds(&["loadcell"]), Timestamp(1)), None);
         assert_eq!(told.says("", &["analog_in", "loadcell"]), Some(ServiceState::Ambiguous));
         assert_eq!(told.service().likely, [kind("loadcell"), kind("analog_in")]);
+    }
+
+    #[test]
+    fn commands_that_contradict_each_other_make_each_kind_likely_once() {
+        let mut told = Told::default();
+        told.says("", &["analog_in", "loadcell"]);
+        let mut changes = 0;
+        for _ in 0..5 {
+            for (suffix, kind) in [("/tare", "loadcell"), ("/config", "analog_in")] {
+                let change = told.book.commanded(&name().topic(suffix), kinds(&[kind]), Timestamp(1));
+                changes += usize::from(told.changed(change).is_some());
+            }
+        }
+        assert_eq!(changes, 2);
     }
 
     #[test]
