@@ -282,7 +282,9 @@ impl Ingest {
             Meaning::Online { device } | Meaning::Offline { device } => (device, true),
             Meaning::Command { record: CommandRecord { target, .. }, .. } => match target {
                 Target::Device { device, .. } => (device, false),
-                Target::Service(topic) if self.book.admits(topic) => return Ok(interpreted),
+                Target::Service(topic) if self.book.admits_service(topic.service()) => {
+                    return Ok(interpreted);
+                }
                 Target::Service(topic) => return Err(too_many(topic, inbound)),
             },
             Meaning::ServiceReading { reading, .. } if self.book.admits(&reading.topic) => {

@@ -85,12 +85,17 @@ impl Book {
         wanted.map(|(_, heard)| heard.seq).collect()
     }
 
-    /// Whether there is room for a topic: it is known, or not one too many.
+    /// Whether there is room for what is said on a topic: it is known, or not one too many.
     pub fn admits(&self, topic: &ServiceTopic) -> bool {
-        match self.services.get(topic.service()) {
-            None => self.services.len() < MAX_SERVICES && self.topics < MAX_TOPICS,
-            Some(service) => service.topics.contains_key(topic.suffix()) || self.topics < MAX_TOPICS,
-        }
+        let known =
+            self.get(topic.service()).is_some_and(|service| service.topics.contains_key(topic.suffix()));
+        known || (self.topics < MAX_TOPICS && self.admits_service(topic.service()))
+    }
+
+    /// Whether there is room for a service that is spoken to. A kind takes commands on very few topics, which are not
+    /// counted: however much is said, who is known can be told something.
+    pub fn admits_service(&self, service: &str) -> bool {
+        self.services.contains_key(service) || self.services.len() < MAX_SERVICES
     }
 
     /// What a reading, which fits these kinds, tells of its service, if anything.
@@ -139,7 +144,7 @@ impl Book {
         at: Timestamp,
     ) -> Result<Option<ServiceChange>, Error> {
         let before = self.services.get(name.as_str());
-        if before.is_none() && self.services.len() >= MAX_SERVICES {
+        if !self.admits_service(name.as_str()) {
             return Err(Error::Invalid(format!(
                 "there are {MAX_SERVICES} services already, and {name} is none of them"
             )));
@@ -451,6 +456,27 @@ mod tests {
             }
         }
         assert_eq!(changes, 2);
+    }
+
+    #[test]
+    fn who_is_known_is_told_something_and_pinned_however_many_there_are() {
+        let mut book = Book::default();
+        let topic = |n: usize, suffix: &str| -> ServiceTopic { format!("rig/{n}{suffix}").parse().unwrap() };
+        for n in 0..MAX_SERVICES {
+            assert!(book.admits_service(topic(n, "").service()));
+            book.commanded(&topic(n, "/config"), Kinds::NONE, Timestamp(1));
+        }
+        let per_service = MAX_TOPICS / MAX_SERVICES;
+        for (n, ch) in (0..MAX_SERVICES).flat_map(|n| (0..per_service).map(move |ch| (n, ch))) {
+            let topic = topic(n, &format!("/ch{ch}"));
+            assert!(book.admits(&topic));
+            book.heard(&topic, Seq(1), Timestamp(1), false);
+        }
+        let (known, stranger) = (topic(0, "/config"), topic(MAX_SERVICES, "/config"));
+        assert!(book.admits_service(known.service()) && book.admits(&topic(0, "/ch0")));
+        assert!(!book.admits(&topic(0, "/ch9")) && !book.admits_service(stranger.service()));
+        assert!(book.pin(&known.service_name(), kind("pwm"), false, Timestamp(2)).is_ok());
+        assert!(book.pin(&stranger.service_name(), kind("pwm"), false, Timestamp(2)).is_err());
     }
 
     #[test]
