@@ -155,10 +155,7 @@ impl Book {
         }
         if !service.candidates.has(kind) {
             if !force {
-                let against =
-                    service.evidence.iter().find(|one| !one.candidates.iter().any(|name| name == kind.name));
-                let seqs = against.map(|evidence| evidence.seq.0).into_iter().collect();
-                return Err(Error::KindContradicted { service: name.to_string(), kind: kind.name, seqs });
+                return Err(self.contradicted(name.as_str(), kind.name));
             }
             // What it said before counts no more.
             service.candidates = Kinds::ALL;
@@ -168,6 +165,14 @@ impl Book {
         service.state = ServiceState::Pinned;
         service.kind = Some(kind);
         Ok(Some(self.change(service, at, None)))
+    }
+
+    /// That what a service said contradicts a kind, and where that stands: of what is not committed yet, nowhere.
+    pub fn contradicted(&self, service: &str, kind: &'static str) -> Error {
+        let evidence = self.get(service).into_iter().flat_map(|known| &known.evidence);
+        let mut against = evidence.filter(|one| !one.candidates.iter().any(|name| name == kind));
+        let seqs = against.next().map(|evidence| evidence.seq.0).into_iter().collect();
+        Error::KindContradicted { service: service.to_owned(), kind, seqs }
     }
 
     /// Forgets a pin. None when there is none.
