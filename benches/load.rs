@@ -1,5 +1,5 @@
-//! How much the whole gateway takes, from the socket to the disk and back: readings of devices, and messages of all kinds
-//! of services, in the same run. Every message is QoS 1, so that the rate is that of what is on disk.
+//! How much the whole gateway takes, from the socket to the disk and back: readings of devices, what services of all kinds
+//! say, and that with what they are told, in the same run. Every message is QoS 1, so that the rate is that of what is on disk.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use crosslink::{
-    catalog::KINDS,
+    catalog::{KINDS, Kind, Topic},
     config::{Config, Listen},
     gateway::Gateway,
 };
@@ -38,22 +38,39 @@ fn main() {
     let gateway = runtime.block_on(Gateway::start(config)).unwrap();
     let address = gateway.mqtt_addr().unwrap();
 
-    let (mut devices, mut services) = (Vec::new(), Vec::new());
+    let said: Vec<Row> = rows().filter(|(_, topic)| topic.is_said()).collect();
+    // A command is an entry in the journal and two in the command log.
+    let told: Vec<Row> = rows().collect();
+    let mut rates: [Vec<f64>; 3] = Default::default();
     for round in 0..=ROUNDS {
-        let (one, other) = (rate(address, "device", device), rate(address, "service", service));
+        let loads = [
+            rate(address, "device", &device),
+            rate(address, "said", &|client, number| service(&said, client, number)),
+            rate(address, "told", &|client, number| service(&told, client, number)),
+        ];
         // The first round is for getting warm.
         if round > 0 {
-            println!("devices {one:.0}/s, services of all kinds {other:.0}/s, ratio {:.2}", other / one);
-            devices.push(one);
-            services.push(other);
+            tell("round", loads);
+            rates.iter_mut().zip(loads).for_each(|(rates, rate)| rates.push(rate));
         }
     }
-    let (devices, services) = (median(devices), median(services));
-    println!(
-        "median: devices {devices:.0}/s, services of all kinds {services:.0}/s, ratio {:.2}",
-        services / devices
-    );
+    tell("median", rates.map(median));
     runtime.block_on(gateway.stop());
+}
+
+fn tell(what: &str, [devices, said, told]: [f64; 3]) {
+    println!(
+        "{what}: devices {devices:.0}/s; services say {said:.0}/s, ratio {:.2}; with commands {told:.0}/s, ratio {:.2}",
+        said / devices,
+        told / devices
+    );
+}
+
+/// A topic of a kind.
+type Row = (&'static Kind, &'static Topic);
+
+fn rows() -> impl Iterator<Item = Row> {
+    KINDS.iter().flat_map(|kind| kind.topics.iter().map(move |topic| (kind, topic)))
 }
 
 /// What a device measures.
@@ -66,9 +83,7 @@ fn device(client: usize, message: usize) -> (String, Vec<u8>) {
 }
 
 /// One row of the catalog after the other, each of a service of its kind.
-fn service(client: usize, message: usize) -> (String, Vec<u8>) {
-    let rows: Vec<_> =
-        KINDS.iter().flat_map(|kind| kind.topics.iter().map(move |topic| (kind, topic))).collect();
+fn service(rows: &[Row], client: usize, message: usize) -> (String, Vec<u8>) {
     let (round, (kind, topic)) = (message / rows.len(), rows[message % rows.len()]);
     let index = topic.index.clone().map(|range| range.start + round as u16 % (range.end - range.start));
     let example = topic.examples[round % topic.examples.len()];
@@ -76,7 +91,7 @@ fn service(client: usize, message: usize) -> (String, Vec<u8>) {
 }
 
 /// Messages a second, of all clients together, from the first CONNECT to the last acknowledgement.
-fn rate(address: SocketAddr, name: &str, message: fn(usize, usize) -> (String, Vec<u8>)) -> f64 {
+fn rate(address: SocketAddr, name: &str, message: &dyn Fn(usize, usize) -> (String, Vec<u8>)) -> f64 {
     let packets: Vec<Vec<Vec<u8>>> = (0..CLIENTS)
         .map(|client| (0..MESSAGES).map(|number| publish(number, message(client, number))).collect())
         .collect();
