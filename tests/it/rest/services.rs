@@ -267,7 +267,9 @@ async fn what_names_no_service_is_refused_and_says_what_does() {
         refused(put(&house, name, &json!({ "kind": "pid" })), 400, "INVALID", says).await;
         refused(house.request(Method::DELETE, &path), 400, "INVALID", says).await;
         refused(house.request(Method::GET, &path), 400, "INVALID", says).await;
-        refused(house.request(Method::GET, &format!("{path}/readings")), 400, "INVALID", says).await;
+        for of_it in ["readings", "frame.json", "frame.png"] {
+            refused(house.request(Method::GET, &format!("{path}/{of_it}")), 400, "INVALID", says).await;
+        }
     }
     refused(house.request(Method::GET, "/api/v1/services/%FF/a"), 400, "INVALID", "UTF-8").await;
     assert_eq!(pin(&house, "esp32/fan", "pwm").await["state"], "PINNED");
@@ -280,6 +282,8 @@ async fn a_service_that_nobody_knows_is_not_found() {
     for (method, path) in [
         (Method::GET, "/api/v1/services/rig/nobody"),
         (Method::GET, "/api/v1/services/rig/nobody/readings"),
+        (Method::GET, "/api/v1/services/rig/nobody/frame.json"),
+        (Method::GET, "/api/v1/services/rig/nobody/frame.png"),
         (Method::DELETE, "/api/v1/services/rig/nobody"),
     ] {
         refused(house.request(method, path), 404, "NOT_FOUND", "no service \"rig/nobody\"").await;
