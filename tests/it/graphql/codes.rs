@@ -88,3 +88,17 @@ async fn what_cannot_be_asked_is_invalid() {
         assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID", "{operation}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn what_is_too_much_says_how_much_there_may_be() {
+    let house = House::start().await;
+    let asked = "{ devices { readings(first: 1000) { nodes { seq at temperature humidity unit } } } }";
+    let answer = house.post(asked).await;
+    let error = &answer["errors"][0];
+    assert_eq!(error["extensions"]["code"], "INVALID", "{answer}");
+    assert_eq!(
+        error["message"],
+        "one operation asks for at most 50000 fields, each as often as it may be in the answer: \
+         this one for 60010"
+    );
+}
