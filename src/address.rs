@@ -81,11 +81,13 @@ impl Place {
         if let Some(form) = Form::under(root) {
             return Place::Unknown(form);
         }
-        if rest == "play" && pair.contains(root) {
+        if is_play(root, rest, pair) {
             return Place::Known { address: Address::Play { device: root.into() }, alias: true };
         }
         match topic.parse::<ServiceTopic>() {
-            Ok(topic) if !is_firmware(topic.firmware()) => Place::Foreign,
+            Ok(topic) if !is_firmware(topic.firmware()) || is_play(topic.firmware(), topic.name(), pair) => {
+                Place::Foreign
+            }
             Ok(topic) if catalog::speaks(topic.suffix()) => {
                 Place::Known { address: Address::Service(topic), alias: false }
             }
@@ -101,12 +103,18 @@ pub fn is_command(topic: &str, pair: &Pair) -> bool {
     let (Some(root), Some(name)) = (levels.next(), levels.next()) else { return false };
     match levels.next() {
         Some("play") if root == PLAY.root => !name.is_empty(),
-        None => name == "play" && pair.contains(root),
+        None => is_play(root, name, pair),
         Some(rest) => {
             let suffix = &topic[topic.len() - rest.len() - 1..];
-            is_firmware(root) && !name.is_empty() && catalog::commands(suffix)
+            let names_service = is_firmware(root) && !name.is_empty() && !is_play(root, name, pair);
+            names_service && catalog::commands(suffix)
         }
     }
+}
+
+/// Whether `{root}/{rest}` is where a device of the pair is commanded by its alias: no service has that name.
+fn is_play(root: &str, rest: &str, pair: &Pair) -> bool {
+    rest == "play" && pair.contains(root)
 }
 
 /// Whether a firmware may have this name. The first level of the gateway's own topics is none, nor is that of the
@@ -219,7 +227,16 @@ mod tests {
         ] {
             assert_eq!(Place::of(topic, &pair()), Place::Unknown(form), "{topic}");
         }
-        for topic in ["sensors", "x", "/sensors/esp32", "/presence/x", "mqtt/a", "$SYS/broker", "a//config"] {
+        for topic in [
+            "sensors",
+            "x",
+            "/sensors/esp32",
+            "/presence/x",
+            "mqtt/a",
+            "$SYS/broker",
+            "a//config",
+            "esp32/play/config",
+        ] {
             assert_eq!(Place::of(topic, &pair()), Place::Foreign, "{topic}");
         }
     }
@@ -273,6 +290,7 @@ mod tests {
             "rig/fan",
             "rig/fan/fault",
             "mqtt/a/config",
+            "esp32/play/config",
         ] {
             assert!(!is_command(topic, &pair()), "{topic}");
         }

@@ -366,6 +366,19 @@ mod tests {
     }
 
     #[test]
+    fn of_a_pinned_service_nothing_else_is_expected() {
+        let mut book = book(&[("rig/a", r#"{"value":1,"unit":"V"}"#)]);
+        let analog_in = crate::catalog::find("analog_in").unwrap();
+        book.pin(&"rig/a".parse().unwrap(), analog_in, false, Timestamp(1)).unwrap();
+        for (topic, expected) in [
+            ("rig/a/tare", "expected what an analog_in says, got /tare, where a loadcell would"),
+            ("rig/a/speed", "expected a topic on which an analog_in speaks or listens, got /speed"),
+        ] {
+            assert_eq!(meaning(&book, topic, "true").unwrap_err().1, expected);
+        }
+    }
+
+    #[test]
     fn what_is_beside_the_catalog_is_nothing_until_the_service_is_known() {
         assert_eq!(meaning(&Book::default(), "rig/a/speed", "1"), Ok(Meaning::Nothing));
         let taken_back = Inbound { retain: true, ..inbound("rig/a/out", b"") };

@@ -97,7 +97,7 @@ struct Batch {
     drafts: Vec<Draft>,
     acks: Vec<Ack>,
     replies: Vec<(usize, oneshot::Sender<Event>)>,
-    /// Who has pinned a service, and waits until that is written.
+    /// Who wants to pin a service, and waits until that is written, or what is against it.
     pins: Vec<Pinning>,
     replays: Vec<Replayed>,
     delivered: Vec<Seq>,
@@ -105,10 +105,10 @@ struct Batch {
     doubtful: HashSet<String>,
 }
 
-/// A service that is pinned, or no longer is.
+/// A service that is pinned, or no longer is, or cannot be.
 struct Pinning {
     /// Where the batch says so; nowhere when it is so already.
-    draft: Option<usize>,
+    draft: Result<Option<usize>, Error>,
     done: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -282,7 +282,9 @@ impl Ingest {
             Meaning::Online { device } | Meaning::Offline { device } => (device, true),
             Meaning::Command { record: CommandRecord { target, .. }, .. } => match target {
                 Target::Device { device, .. } => (device, false),
-                Target::Service(topic) if self.book.admits(topic) => return Ok(interpreted),
+                Target::Service(topic) if self.book.admits_service(topic.service()) => {
+                    return Ok(interpreted);
+                }
                 Target::Service(topic) => return Err(too_many(topic, inbound)),
             },
             Meaning::ServiceReading { reading, .. } if self.book.admits(&reading.topic) => {
@@ -319,16 +321,13 @@ impl Ingest {
             Some(Pin { kind, force }) => self.book.pin(service, kind, force, at),
             None => self.book.unpin(service, at),
         };
-        match change {
-            Ok(Some(change)) => {
-                batch.pins.push(Pinning { draft: Some(batch.drafts.len()), done });
-                batch.drafts.push(of(Event::Service(change)));
-            }
-            // It may be so by this very batch, which others cannot see yet.
-            Ok(None) => batch.pins.push(Pinning { draft: None, done }),
-            // Whoever asked may have gone.
-            Err(why) => drop(done.send(Err(why))),
-        }
+        // What is so already, or against it, may be in this very batch, which others cannot see yet.
+        let draft = change.map(|change| {
+            let change = change?;
+            batch.drafts.push(of(Event::Service(change)));
+            Some(batch.drafts.len() - 1)
+        });
+        batch.pins.push(Pinning { draft, done });
     }
 
     fn started(&mut self, started: Started, batch: &mut Batch) {
@@ -376,8 +375,16 @@ impl Ingest {
         self.learnt(&told);
         self.hub.tell(&told);
         for Pinning { draft, done } in batch.pins {
-            let written = draft.is_none_or(|index| events[index].is_some());
-            let _ = done.send(if written { Ok(()) } else { Err(Error::Unavailable("the journal")) });
+            let told = match draft {
+                Ok(Some(index)) if events[index].is_none() => Err(Error::Unavailable("the journal")),
+                Ok(_) => Ok(()),
+                Err(Error::KindContradicted { service, kind, .. }) => {
+                    Err(self.book.contradicted(&service, kind))
+                }
+                Err(why) => Err(why),
+            };
+            // Whoever asked may have gone.
+            let _ = done.send(told);
         }
         for (index, reply) in batch.replies {
             if let Some(event) = &events[index] {
@@ -437,15 +444,13 @@ impl Ingest {
 
     /// What was learnt of services has its place by now, and the broker knows them.
     fn learnt(&mut self, told: &[Arc<Event>]) {
-        let mut changed = false;
         for event in told {
-            if let Event::Service(change) = &**event {
+            if let Event::Service(change) = &**event
+                && let Ok(service) = self.registry.get(&change.service)
+            {
                 self.broker.recognize(&change.service);
-                changed = true;
+                self.book.settle(service);
             }
-        }
-        if changed {
-            self.book = self.registry.book();
         }
     }
 

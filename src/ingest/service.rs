@@ -39,8 +39,7 @@ pub(super) fn meaning<'p>(
     }
     let names = json::names(payload);
     let possible = known.map_or(Kinds::ALL, possible);
-    let pinned =
-        known.filter(|service| service.state == ServiceState::Pinned).and_then(|service| service.kind);
+    let pinned = known.and_then(pinned);
     let mut fitting = Fitting::default();
     for found in catalog::resolve(topic.suffix()).filter(|found| possible.has(found.kind)) {
         fitting.look(&found, payload, alike(&found, &names));
@@ -60,9 +59,8 @@ pub(super) fn meaning<'p>(
     if let Some(kind) = pinned {
         // What it might have been without its pin does not matter.
         let of_its_own = kind.resolve(topic.suffix()).and_then(|found| flaw(&found, payload));
-        return Err(
-            of_its_own.map_or_else(|| conflict(possible, topic), |flaw| unlike(kind, topic, payload, flaw))
-        );
+        return Err(of_its_own
+            .map_or_else(|| conflict(Kinds::of(kind), topic), |flaw| unlike(kind, topic, payload, flaw)));
     }
     match (nearest, possible.iter().find(|kind| kind.resolve(topic.suffix()).is_some())) {
         (Some((_, flaw)), _) if known.is_none() => Err(flaw),
@@ -140,7 +138,7 @@ fn nothing(names: &[&str]) -> Flaw {
 pub(super) fn elsewhere(known: &Service, topic: &ServiceTopic) -> Flaw {
     let detail = format!(
         "expected a topic on which {} speaks or listens, got {}",
-        kinds(possible(known)),
+        kinds(pinned(known).map_or(known.candidates, Kinds::of)),
         json::excerpt(topic.suffix())
     );
     Flaw { reason: RejectionReason::UnknownTopic, pointer: String::new(), detail }
@@ -149,6 +147,10 @@ pub(super) fn elsewhere(known: &Service, topic: &ServiceTopic) -> Flaw {
 /// The one kind that it can be, whatever it says.
 fn certain(service: &Service) -> Option<&'static Kind> {
     service.kind.filter(|_| service.candidates.len() == 1)
+}
+
+fn pinned(service: &Service) -> Option<&'static Kind> {
+    service.kind.filter(|_| service.state == ServiceState::Pinned)
 }
 
 /// What it may be. What it was pinned to, it is.

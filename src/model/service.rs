@@ -203,7 +203,7 @@ impl ServiceChange {
     pub fn news(&self) -> String {
         match (self.state, &self.kind) {
             (ServiceState::Pinned, Some(kind)) => format!("is pinned to {kind}"),
-            (_, Some(kind)) => format!("is a {kind}, by what it says"),
+            (_, Some(kind)) => format!("is of kind {kind}, by what it says"),
             (ServiceState::Unknown, None) => {
                 "was spoken to and has not answered: its kind is not known".to_owned()
             }

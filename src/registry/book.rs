@@ -85,12 +85,17 @@ impl Book {
         wanted.map(|(_, heard)| heard.seq).collect()
     }
 
-    /// Whether there is room for a topic: it is known, or not one too many.
+    /// Whether there is room for what is said on a topic: it is known, or not one too many.
     pub fn admits(&self, topic: &ServiceTopic) -> bool {
-        match self.services.get(topic.service()) {
-            None => self.services.len() < MAX_SERVICES && self.topics < MAX_TOPICS,
-            Some(service) => service.topics.contains_key(topic.suffix()) || self.topics < MAX_TOPICS,
-        }
+        let known =
+            self.get(topic.service()).is_some_and(|service| service.topics.contains_key(topic.suffix()));
+        known || (self.topics < MAX_TOPICS && self.admits_service(topic.service()))
+    }
+
+    /// Whether there is room for a service that is spoken to. A kind takes commands on very few topics, which are not
+    /// counted: however much is said, who is known can be told something.
+    pub fn admits_service(&self, service: &str) -> bool {
+        self.services.contains_key(service) || self.services.len() < MAX_SERVICES
     }
 
     /// What a reading, which fits these kinds, tells of its service, if anything.
@@ -139,7 +144,7 @@ impl Book {
         at: Timestamp,
     ) -> Result<Option<ServiceChange>, Error> {
         let before = self.services.get(name.as_str());
-        if before.is_none() && self.services.len() >= MAX_SERVICES {
+        if !self.admits_service(name.as_str()) {
             return Err(Error::Invalid(format!(
                 "there are {MAX_SERVICES} services already, and {name} is none of them"
             )));
@@ -150,10 +155,7 @@ impl Book {
         }
         if !service.candidates.has(kind) {
             if !force {
-                let against =
-                    service.evidence.iter().find(|one| !one.candidates.iter().any(|name| name == kind.name));
-                let seqs = against.map(|evidence| evidence.seq.0).into_iter().collect();
-                return Err(Error::KindContradicted { service: name.to_string(), kind: kind.name, seqs });
+                return Err(self.contradicted(name.as_str(), kind.name));
             }
             // What it said before counts no more.
             service.candidates = Kinds::ALL;
@@ -163,6 +165,14 @@ impl Book {
         service.state = ServiceState::Pinned;
         service.kind = Some(kind);
         Ok(Some(self.change(service, at, None)))
+    }
+
+    /// That what a service said contradicts a kind, and where that stands: of what is not committed yet, nowhere.
+    pub fn contradicted(&self, service: &str, kind: &'static str) -> Error {
+        let evidence = self.get(service).into_iter().flat_map(|known| &known.evidence);
+        let mut against = evidence.filter(|one| !one.candidates.iter().any(|name| name == kind));
+        let seqs = against.next().map(|evidence| evidence.seq.0).into_iter().collect();
+        Error::KindContradicted { service: service.to_owned(), kind, seqs }
     }
 
     /// Forgets a pin. None when there is none.
@@ -208,6 +218,17 @@ impl Book {
                 self.topics += 1;
             }
         }
+    }
+
+    /// Takes over a service as it was committed. What it was hinted at is in no event.
+    pub fn settle(&mut self, mut settled: Arc<Service>) {
+        let before = self.services.get(settled.name.as_str());
+        let (hinted, topics) = before.map_or((Kinds::NONE, 0), |known| (known.hinted, known.topics.len()));
+        self.topics = self.topics - topics + settled.topics.len();
+        if settled.hinted != hinted {
+            Arc::make_mut(&mut settled).hinted = hinted;
+        }
+        self.services.insert(settled.name.as_str().to_owned(), settled);
     }
 
     fn change(&mut self, service: Service, at: Timestamp, evidence: Option<Evidence>) -> ServiceChange {
@@ -360,7 +381,7 @@ mod tests {
             let change = change?;
             let state = change.state;
             self.commit(Event::Service(change));
-            self.book = self.restored();
+            self.book.settle(self.restored().get("rig/a").unwrap().clone());
             Some(state)
         }
 
@@ -426,6 +447,41 @@ mod tests {
         assert_eq!(told.book.commanded(&topic, kinds(&["loadcell"]), Timestamp(1)), None);
         assert_eq!(told.says("", &["analog_in", "loadcell"]), Some(ServiceState::Ambiguous));
         assert_eq!(told.service().likely, [kind("loadcell"), kind("analog_in")]);
+    }
+
+    #[test]
+    fn commands_that_contradict_each_other_make_each_kind_likely_once() {
+        let mut told = Told::default();
+        told.says("", &["analog_in", "loadcell"]);
+        let mut changes = 0;
+        for _ in 0..5 {
+            for (suffix, kind) in [("/tare", "loadcell"), ("/config", "analog_in")] {
+                let change = told.book.commanded(&name().topic(suffix), kinds(&[kind]), Timestamp(1));
+                changes += usize::from(told.changed(change).is_some());
+            }
+        }
+        assert_eq!(changes, 2);
+    }
+
+    #[test]
+    fn who_is_known_is_told_something_and_pinned_however_many_there_are() {
+        let mut book = Book::default();
+        let topic = |n: usize, suffix: &str| -> ServiceTopic { format!("rig/{n}{suffix}").parse().unwrap() };
+        for n in 0..MAX_SERVICES {
+            assert!(book.admits_service(topic(n, "").service()));
+            book.commanded(&topic(n, "/config"), Kinds::NONE, Timestamp(1));
+        }
+        let per_service = MAX_TOPICS / MAX_SERVICES;
+        for (n, ch) in (0..MAX_SERVICES).flat_map(|n| (0..per_service).map(move |ch| (n, ch))) {
+            let topic = topic(n, &format!("/ch{ch}"));
+            assert!(book.admits(&topic));
+            book.heard(&topic, Seq(1), Timestamp(1), false);
+        }
+        let (known, stranger) = (topic(0, "/config"), topic(MAX_SERVICES, "/config"));
+        assert!(book.admits_service(known.service()) && book.admits(&topic(0, "/ch0")));
+        assert!(!book.admits(&topic(0, "/ch9")) && !book.admits_service(stranger.service()));
+        assert!(book.pin(&known.service_name(), kind("pwm"), false, Timestamp(2)).is_ok());
+        assert!(book.pin(&stranger.service_name(), kind("pwm"), false, Timestamp(2)).is_err());
     }
 
     #[test]

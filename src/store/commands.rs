@@ -13,8 +13,8 @@ use sea_orm::{
 use super::{
     Store,
     events::nameless,
-    paging::{narrow_by, page},
-    readings::{MAX_AT_ONCE, together},
+    paging::{cut, narrow_by, page},
+    readings::{MAX_AT_ONCE, MAX_PAGE_BYTES, together, too_much},
     services::topics_where,
     unreadable,
     words::{NO_ACTION, Word, class},
@@ -63,14 +63,15 @@ impl CommandFilter {
 
 impl Store {
     /// Commands in their newest states, newest first; on from a cursor, which is an id. The moments of a part are
-    /// not looked at.
+    /// not looked at. A page ends early where payloads are large.
     pub async fn commands(&self, filter: &CommandFilter, part: Part) -> Result<Page<CommandRecord>, Error> {
-        let records = self.command_records(&listed(filter, &part)).await?;
-        Ok(page(records, &part, |record| record.id))
+        let (records, whole) = self.fitting(&listed(filter, &part), &mut { MAX_PAGE_BYTES }).await?;
+        let make = if whole { page } else { cut };
+        Ok(make(records, &part, |record| record.id))
     }
 
     /// The same part of the commands for each of some devices: a statement for each hundred. Devices without a
-    /// command are absent.
+    /// command are absent. Refuses to read more than fits into an answer.
     pub async fn commands_of_each(
         &self,
         devices: &[&str],
@@ -102,9 +103,14 @@ impl Store {
         part: Part,
     ) -> Result<HashMap<String, Page<CommandRecord>>, Error> {
         let mut found = HashMap::<String, Vec<CommandRecord>>::new();
+        let mut room = MAX_PAGE_BYTES;
         for names in names.chunks(MAX_AT_ONCE) {
             let query = together(names.iter().map(|name| listed(&of(name), &part)));
-            for record in self.command_records(&query).await? {
+            let (records, whole) = self.fitting(&query, &mut room).await?;
+            if !whole {
+                return Err(too_much());
+            }
+            for record in records {
                 if let Some(name) = whose(&record.target).map(str::to_owned) {
                     found.entry(name).or_default().push(record);
                 }
@@ -133,13 +139,19 @@ impl Store {
         self.command_records(&unfinished()).await
     }
 
-    /// The states of commands that the journal tells from `first` to `last`, both inclusive, in order.
-    pub(super) async fn commands_between(&self, first: Seq, last: Seq) -> Result<Vec<CommandRecord>, Error> {
+    /// The states of commands that the journal tells from `first` to `last`, both inclusive, in order, as far as there
+    /// is room for them. Tells whether these are all.
+    pub(super) async fn commands_between(
+        &self,
+        first: Seq,
+        last: Seq,
+        room: &mut usize,
+    ) -> Result<(Vec<CommandRecord>, bool), Error> {
         let mut query = CommandRow::select();
         query
             .and_where(states::Column::Seq.between(first.0, last.0))
             .order_by_expr(Expr::col(states::Column::Seq.as_column_ref()), Order::Asc);
-        self.command_records(&query).await
+        self.fitting(&query, room).await
     }
 
     /// The command of each device that was published last, as it was when it went out.
@@ -182,6 +194,18 @@ impl Store {
             .order_by_expr(Expr::col(states::Column::Seq.as_column_ref()), Order::Desc)
             .limit(1);
         Ok(self.command_records(&query).await?.pop())
+    }
+
+    /// The commands that a query finds, the first of them at least, and on for as long as there is room for their
+    /// payloads, in bytes. Tells whether these are all.
+    async fn fitting(
+        &self,
+        query: &SelectStatement,
+        room: &mut usize,
+    ) -> Result<(Vec<CommandRecord>, bool), Error> {
+        let (rows, whole) = self.weighed(query, room, |row: &CommandRow| row.payload.len()).await?;
+        let records = rows.into_iter().map(CommandRow::record).collect::<Result<_, _>>()?;
+        Ok((records, whole))
     }
 
     async fn command_records(&self, query: &SelectStatement) -> Result<Vec<CommandRecord>, Error> {
@@ -361,7 +385,7 @@ mod tests {
     use super::*;
     use crate::{
         model::Cursor,
-        store::samples::{House, accepted, accepted_by_service, moved, reading},
+        store::samples::{House, accepted, accepted_by_service, large_command, moved, reading},
     };
 
     #[tokio::test]
@@ -403,6 +427,20 @@ mod tests {
         assert_eq!(list(ended, None, 9).await.items, [first]);
         let stopped = CommandFilter { action: Some(Action::Stop), ..of_a };
         assert_eq!(list(stopped, None, 9).await.items, []);
+    }
+
+    #[tokio::test]
+    async fn a_page_of_large_commands_is_short_and_goes_on() {
+        let mut house = House::new().await;
+        for _ in 0..20 {
+            house.append(&mut [large_command("rig/a/config")]).await;
+        }
+        let first = house.store.commands(&CommandFilter::default(), Part::of(None, 30)).await.unwrap();
+        assert_eq!((first.items.len(), first.next), (17, Some(Cursor::Before(Seq(4)))));
+        let rest = house.store.commands(&CommandFilter::default(), Part::of(first.next, 30)).await.unwrap();
+        assert_eq!((rest.items.len(), rest.next), (3, None));
+        let refused = house.store.commands_of_each_service(&["rig/a"], Part::of(None, 30)).await;
+        assert!(matches!(refused, Err(Error::Invalid(why)) if why.contains("4 MiB")));
     }
 
     #[tokio::test]

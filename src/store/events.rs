@@ -35,42 +35,49 @@ impl Store {
             .and_where(journal::Column::Seq.gt(after.0))
             .order_by_expr(Expr::col(journal::Column::Seq.as_column_ref()), Order::Asc)
             .limit(u64::try_from(limit).unwrap_or(u64::MAX));
-        let (entries, _) = self.entries(&query, &mut { MAX_AT_A_TIME }).await?;
+        let mut room = MAX_AT_A_TIME;
+        let (entries, _) = self.entries(&query, &mut room).await?;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Ok(Vec::new());
         };
         let (first, last) = (Seq(first.seq), Seq(last.seq));
 
         // Entries of these kinds have their details elsewhere, in the same order.
-        let mut commands = if entries.iter().any(|entry| entry.kind == kind::COMMAND) {
-            self.commands_between(first, last).await?
+        let (commands, all_commands) = if entries.iter().any(|entry| entry.kind == kind::COMMAND) {
+            self.commands_between(first, last, &mut room).await?
         } else {
-            Vec::new()
-        }
-        .into_iter();
-        let mut rejections = if entries.iter().any(|entry| entry.kind == kind::REJECTION) {
+            (Vec::new(), true)
+        };
+        let rejections = if entries.iter().any(|entry| entry.kind == kind::REJECTION) {
             self.rejections_between(first, last).await?
         } else {
             Vec::new()
+        };
+        let (mut commands, mut rejections) = (commands.into_iter(), rejections.into_iter());
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let seq = Seq(entry.seq);
+            let event = match entry.kind {
+                kind::READING => Event::Reading(entry.reading()?),
+                kind::PRESENCE => Event::Presence(entry.presence()?),
+                kind::SESSION => Event::Session(entry.session()?),
+                kind::COMMAND => match commands.next() {
+                    Some(record) => Event::Command(record),
+                    None if all_commands => return Err(lost(seq)),
+                    // There is no room for it: it is told next time.
+                    None => break,
+                },
+                kind::REJECTION => Event::Rejection(rejections.next().ok_or_else(|| lost(seq))?),
+                kind::SERVICE => Event::Service(entry.service()?),
+                kind::SERVICE_READING => Event::ServiceReading(entry.service_reading()?),
+                unknown => return Err(unreadable(seq.0, anyhow::anyhow!("{unknown} is no kind"))),
+            };
+            if event.seq() != seq {
+                return Err(lost(seq));
+            }
+            events.push(event);
         }
-        .into_iter();
-        entries
-            .into_iter()
-            .map(|entry| {
-                let seq = Seq(entry.seq);
-                let event = match entry.kind {
-                    kind::READING => Event::Reading(entry.reading()?),
-                    kind::PRESENCE => Event::Presence(entry.presence()?),
-                    kind::SESSION => Event::Session(entry.session()?),
-                    kind::COMMAND => Event::Command(commands.next().ok_or_else(|| lost(seq))?),
-                    kind::REJECTION => Event::Rejection(rejections.next().ok_or_else(|| lost(seq))?),
-                    kind::SERVICE => Event::Service(entry.service()?),
-                    kind::SERVICE_READING => Event::ServiceReading(entry.service_reading()?),
-                    unknown => return Err(unreadable(seq.0, anyhow::anyhow!("{unknown} is no kind"))),
-                };
-                if event.seq() == seq { Ok(event) } else { Err(lost(seq)) }
-            })
-            .collect()
+        Ok(events)
     }
 
     /// The entries that a query finds, the first of them at least, and on for as long as there is room for what
@@ -80,18 +87,29 @@ impl Store {
         query: &SelectStatement,
         room: &mut usize,
     ) -> Result<(Vec<Entry>, bool), Error> {
+        self.weighed(query, room, |entry: &Entry| entry.body.as_ref().map_or(0, Vec::len)).await
+    }
+
+    /// The rows that a query finds, the first of them at least, and on for as long as there is room for what they
+    /// weigh, in bytes. Tells whether these are all.
+    pub(super) async fn weighed<Row: FromQueryResult + Send>(
+        &self,
+        query: &SelectStatement,
+        room: &mut usize,
+        weight: impl Fn(&Row) -> usize,
+    ) -> Result<(Vec<Row>, bool), Error> {
         let statement = self.db().get_database_backend().build(query);
-        let mut rows = Entry::find_by_statement(statement).stream(self.db()).await?;
-        let mut entries = Vec::new();
-        while let Some(entry) = rows.try_next().await? {
-            let size = entry.body.as_ref().map_or(0, Vec::len);
-            if size > *room && !entries.is_empty() {
-                return Ok((entries, false));
+        let mut rows = Row::find_by_statement(statement).stream(self.db()).await?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            let weight = weight(&row);
+            if weight > *room && !found.is_empty() {
+                return Ok((found, false));
             }
-            *room = room.saturating_sub(size);
-            entries.push(entry);
+            *room = room.saturating_sub(weight);
+            found.push(row);
         }
-        Ok((entries, true))
+        Ok((found, true))
     }
 
     /// The rows that a query finds.
@@ -206,8 +224,8 @@ impl Entry {
 mod tests {
     use super::*;
     use crate::store::samples::{
-        House, command, large, presence, reading, rejected, service, service_command, service_reading,
-        session,
+        House, command, large, large_command, presence, reading, rejected, service, service_command,
+        service_reading, session,
     };
 
     #[tokio::test]
@@ -216,13 +234,27 @@ mod tests {
         for _ in 0..9 {
             house.append(&mut [large("a")]).await;
         }
+        assert_eq!(parts(&house).await, [4, 4, 1]);
+    }
+
+    #[tokio::test]
+    async fn large_commands_come_a_few_at_a_time() {
+        let mut house = House::new().await;
+        for _ in 0..3 {
+            house.append(&mut [session(), large_command("rig/a/config"), large("a"), session()]).await;
+        }
+        assert_eq!(parts(&house).await, [5, 7]);
+    }
+
+    /// How many events come at a time.
+    async fn parts(house: &House) -> Vec<i64> {
         let mut last = Seq::ZERO;
         let mut parts = Vec::new();
         while let Some(event) = house.store.events(last, 100).await.unwrap().last() {
             parts.push(event.seq().0 - last.0);
             last = event.seq();
         }
-        assert_eq!(parts, [4, 4, 1]);
+        parts
     }
 
     #[tokio::test]

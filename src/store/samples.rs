@@ -148,6 +148,11 @@ pub(super) fn service_command(topic: &str) -> Draft {
     event(Event::Command(service_record(topic)))
 }
 
+/// A command whose payload is 240 KiB.
+pub(super) fn large_command(topic: &str) -> Draft {
+    event(Event::Command(CommandRecord { payload: "x".repeat(240 * 1024), ..service_record(topic) }))
+}
+
 fn service_record(topic: &str) -> CommandRecord {
     let target = Target::Service(topic.parse().unwrap());
     CommandRecord { target, topic: topic.into(), payload: r#"{"duty":0.5}"#.into(), ..record("", None) }

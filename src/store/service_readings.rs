@@ -30,15 +30,21 @@ const MAX_BOUND: usize = 10_000;
 
 impl Store {
     /// The readings of services at these places, in the order of the journal. Places without one are passed over.
+    /// Refuses to read more than fits into an answer: a device chooses how large its readings are.
     pub async fn service_readings_at(&self, seqs: &[Seq]) -> Result<Vec<ServiceReading>, Error> {
         let mut readings = Vec::with_capacity(seqs.len());
+        let mut room = MAX_PAGE_BYTES;
         for seqs in seqs.chunks(MAX_BOUND) {
             let mut query = Entry::select();
             query
                 .and_where(journal::Column::Seq.is_in(seqs.iter().map(|seq| seq.0)))
                 .and_where(journal::Column::Kind.eq(kind::SERVICE_READING))
                 .order_by_expr(Expr::col(journal::Column::Seq.as_column_ref()), Order::Asc);
-            for entry in self.rows::<Entry>(&query).await? {
+            let (entries, whole) = self.entries(&query, &mut room).await?;
+            if !whole {
+                return Err(too_much());
+            }
+            for entry in entries {
                 readings.push(entry.service_reading()?);
             }
         }
@@ -292,8 +298,12 @@ mod tests {
             }
         }
         assert_eq!(pages, [17, 17, 6]);
-        let refused = house.store.service_readings_of_each(&["rig/a"], None, Part::of(None, 30)).await;
-        assert!(matches!(refused, Err(Error::Invalid(why)) if why.contains("4 MiB")));
+        let refused = |why: &Error| matches!(why, Error::Invalid(why) if why.contains("4 MiB"));
+        let each = house.store.service_readings_of_each(&["rig/a"], None, Part::of(None, 30)).await;
+        assert!(refused(&each.unwrap_err()));
+        let seqs: Vec<Seq> = (1..=30).map(Seq).collect();
+        assert_eq!(house.store.service_readings_at(&seqs[..17]).await.unwrap().len(), 17);
+        assert!(refused(&house.store.service_readings_at(&seqs).await.unwrap_err()));
     }
 
     #[tokio::test]

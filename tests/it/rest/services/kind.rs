@@ -18,6 +18,14 @@ fn known(service: &Value) -> Value {
     json!([service["state"], service["kind"], service["candidates"]])
 }
 
+async fn until_slow(house: &House) {
+    until("the disk is known to be slow", async || {
+        let (_, ready) = house.json(house.request(Method::GET, "/readyz")).await;
+        if ready["status"] == "ready" { Err(ready) } else { Ok(()) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kind_of_a_service_is_what_its_messages_leave() {
     let house = House::start().await;
@@ -99,17 +107,36 @@ async fn the_same_pin_many_times_at_once_is_one() {
     // They gather behind it, and are written together.
     let pins = futures_util::future::join_all((0..20).map(|_| pin(&house, "rig/ahead", "pid")));
     let release = async {
-        until("the disk is known to be slow", async || {
-            let (_, ready) = house.json(house.request(Method::GET, "/readyz")).await;
-            if ready["status"] == "ready" { Err(ready) } else { Ok(()) }
-        })
-        .await;
+        until_slow(&house).await;
         stuck.rollback().await.unwrap();
     };
     let (all, ()) = tokio::join!(pins, release);
     for service in &all {
         assert_eq!((&service["state"], &service["seq"]), (&json!("PINNED"), &all[0]["seq"]));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_is_refused_with_the_place_of_what_is_written_with_it() {
+    let house = House::start().await;
+    let mut rig = house.somebody("rig").await;
+    let stuck = slow_disk(&house).await;
+    let message = rig.message("rig/else", VOLTS, QoS::AtMostOnce, false);
+    rig.send(&Packet::Publish(message)).await;
+    rig.ping().await;
+    // The next message and the pin gather behind it, and are written together.
+    let message = rig.message("rig/tank", VOLTS, QoS::AtMostOnce, false);
+    rig.send(&Packet::Publish(message)).await;
+    rig.ping().await;
+    let pin = house.json(put(&house, "rig/tank", &json!({ "kind": "pid" })));
+    let release = async {
+        until_slow(&house).await;
+        stuck.rollback().await.unwrap();
+    };
+    let ((status, problem), ()) = tokio::join!(pin, release);
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    let seq = seqs(&readings(&house, "rig/tank", "").await)[0];
+    assert_eq!(problem["seqs"], json!([seq]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
