@@ -17,7 +17,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crosslink::{
     broker::Inbound,
     catalog::{KINDS, Topic, find},
-    ingest::interpret::interpret,
+    ingest::interpret::{Meaning, interpret},
     model::{Pair, ServiceName, Timestamp},
     registry::Book,
 };
@@ -29,7 +29,7 @@ struct Said {
     message: Inbound,
 }
 
-/// Each example on the topic of a service of its kind, and a book that knows these services.
+/// Each example on the topic of a service of its kind, and a book that knows these services by what they said.
 fn examples() -> (Book, Vec<Said>) {
     let (mut book, mut all) = (Book::default(), Vec::new());
     for kind in KINDS {
@@ -40,10 +40,12 @@ fn examples() -> (Book, Vec<Said>) {
             for example in topic.examples {
                 let (name, payload) =
                     (service.topic(&suffix).to_string(), Bytes::from_static(example.as_bytes()));
-                all.push(Said {
-                    topic,
-                    message: Inbound::new(name, payload, Timestamp(0), &Pair::default()),
-                });
+                let message = Inbound::new(name, payload, Timestamp(0), &Pair::default());
+                let meaning = interpret(&book, &message).unwrap().meaning;
+                if let Meaning::ServiceReading { reading, fits, hinted } = meaning {
+                    book.observe(&reading, fits, hinted);
+                }
+                all.push(Said { topic, message });
             }
         }
     }

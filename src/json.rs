@@ -35,6 +35,11 @@ pub enum Fit {
     Loose,
 }
 
+/// Whether the payload, in which no list is, says just what `T` says. As quick as can be: it tells no flaw.
+pub fn fits<T: DeserializeOwned>(payload: &[u8]) -> bool {
+    serde_json::from_slice::<T>(payload).is_ok()
+}
+
 /// Reads what a device says: fields that `T`, which denies unknown fields, does not know are passed over.
 pub fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, Fit), Flaw> {
     // A list of the right values would be taken for an object's fields in their order.

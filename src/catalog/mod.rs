@@ -151,14 +151,12 @@ pub fn find(name: &str) -> Option<&'static Kind> {
 
 /// What a suffix means, in each of the kinds that have it.
 pub fn resolve(suffix: &str) -> impl Iterator<Item = Match> {
-    let literal = INDEX.get(suffix).into_iter().flatten().copied();
-    // Numbered topics are few; most suffixes have no digit.
-    let numbered = suffix.bytes().any(|byte| byte.is_ascii_digit());
-    let rest = KINDS.iter().filter(move |_| numbered).filter_map(move |kind| {
-        let found = kind.resolve(suffix)?;
-        found.index.is_some().then_some(found)
+    let literal = INDEX.literal.get(suffix).into_iter().flatten().copied();
+    let numbered = INDEX.numbered.iter().filter_map(move |found| {
+        let index = found.topic.index_of(suffix)?;
+        Some(Match { index, ..*found })
     });
-    literal.chain(rest)
+    literal.chain(numbered)
 }
 
 /// Whether any kind speaks on this suffix.
@@ -172,12 +170,22 @@ pub fn commands(suffix: &str) -> bool {
     found.peek().is_some() && found.all(|found| found.topic.class == Class::Command)
 }
 
-/// The topics without a placeholder, by suffix. Made of the table when it is first asked.
-static INDEX: LazyLock<HashMap<&'static str, Vec<Match>>> = LazyLock::new(|| {
-    let mut index = HashMap::<_, Vec<Match>>::new();
+/// The topics by suffix. Made of the table when it is first asked.
+struct ByTopic {
+    literal: HashMap<&'static str, Vec<Match>>,
+    /// Those with a placeholder: a few.
+    numbered: Vec<Match>,
+}
+
+static INDEX: LazyLock<ByTopic> = LazyLock::new(|| {
+    let mut index = ByTopic { literal: HashMap::new(), numbered: Vec::new() };
     for kind in KINDS {
-        for topic in kind.topics.iter().filter(|topic| topic.index.is_none()) {
-            index.entry(topic.suffix).or_default().push(Match { kind, topic, index: None });
+        for topic in kind.topics {
+            let found = Match { kind, topic, index: None };
+            match topic.index {
+                Some(_) => index.numbered.push(found),
+                None => index.literal.entry(topic.suffix).or_default().push(found),
+            }
         }
     }
     index
@@ -235,6 +243,11 @@ impl Topic {
     /// Whether the device speaks here. What is fed to it is told by it as well: nobody else sends it.
     pub fn is_said(&self) -> bool {
         self.class != Class::Command
+    }
+
+    /// Whether a payload, in which no list is, fits exactly. Quicker than [`Topic::check`], and tells no flaw.
+    pub fn fits(&self, payload: &[u8]) -> bool {
+        (self.shape.fits)(payload)
     }
 
     /// How well a payload fits.

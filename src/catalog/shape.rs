@@ -21,6 +21,7 @@ pub struct Shape {
     pub name: fn() -> Cow<'static, str>,
     /// The names of its fields; none for what is no object.
     pub fields: fn() -> &'static [&'static str],
+    pub(super) fits: fn(&[u8]) -> bool,
     pub(super) check: fn(&[u8]) -> Result<Fit, Flaw>,
     pub(super) read: fn(&[u8]) -> Result<Payload, Flaw>,
     pub(super) read_exactly: fn(&[u8]) -> Result<Payload, Flaw>,
@@ -38,6 +39,7 @@ impl Shape {
         Shape {
             name: T::name,
             fields: json::fields::<T>,
+            fits: json::fits::<T>,
             check: |payload| read::<T, LISTS, OPENING>(payload).map(|(_, fit)| fit),
             read: |payload| read::<T, LISTS, OPENING>(payload).map(|(value, _)| value.into()),
             read_exactly: |payload| json::read_exactly::<T>(payload).map(Into::into),

@@ -1,7 +1,7 @@
 //! What a message on a service's topic means, by the catalog and by what is known of the service.
 
 use crate::{
-    catalog::{self, Class, Kind, Kinds, Match, Unit},
+    catalog::{self, Kind, Kinds, Match, Unit},
     json::{self, Fit, Flaw, text},
     model::{RejectionReason, ServiceState, ServiceTopic},
     registry::Service,
@@ -22,35 +22,29 @@ pub(super) fn meaning<'p>(
     topic: &ServiceTopic,
     payload: &'p [u8],
 ) -> Result<Meant<'p>, Flaw> {
-    if let Some(kind) = known.and_then(certain)
+    if let Some(kind) = known.and_then(|service| service.kind)
         && let Some(found) = kind.resolve(topic.suffix())
+        && (!found.topic.is_said() || known.is_some_and(|service| service.candidates.len() == 1))
     {
         // Most messages are these.
-        return match found.topic.class {
-            Class::Command => match told(&found, payload) {
-                Ok(payload) => Ok(Meant::Told { hinted: Kinds::NONE, payload }),
-                Err(flaw) => Err(unlike(kind, topic, payload, flaw)),
-            },
-            Class::Feed | Class::Telemetry | Class::Event => match found.topic.check(payload) {
-                Ok(_) => Ok(Meant::Said { fits: Kinds::of(kind), hinted: Kinds::NONE }),
-                Err(flaw) => Err(unlike(kind, topic, payload, flaw)),
-            },
+        let meant = match found.topic.is_said() {
+            true => {
+                found.topic.check(payload).map(|_| Meant::Said { fits: Kinds::of(kind), hinted: Kinds::NONE })
+            }
+            false => told(&found, payload).map(|payload| Meant::Told { hinted: Kinds::NONE, payload }),
         };
+        return meant.map_err(|flaw| unlike(kind, topic, payload, flaw));
     }
-    let names = json::names(payload);
     let possible = known.map_or(Kinds::ALL, possible);
     let pinned = known.and_then(pinned);
-    let mut fitting = Fitting::default();
-    for found in catalog::resolve(topic.suffix()).filter(|found| possible.has(found.kind)) {
-        fitting.look(&found, payload, alike(&found, &names));
-    }
+    let fitting = Fitting::of(possible, topic, payload);
     let Fitting { exact, loose, partly, taking, nearest, .. } = fitting;
     // What says just what a kind says is of that kind, and not of one that says less.
     let fits = if exact.is_empty() { loose } else { exact };
     let fits = pinned.map_or(fits, |kind| fits.or(Kinds::of(kind).and(exact.or(partly))));
     if pinned.is_none_or(|kind| fits.or(taking).has(kind)) {
         if !fits.is_empty() {
-            return Ok(Meant::Said { fits, hinted: with_its_unit(fits, topic, payload) });
+            return Ok(Meant::Said { fits, hinted: with_its_unit(known, fits, topic, payload) });
         }
         if !taking.is_empty() {
             return Ok(Meant::Told { hinted: taking, payload: text(payload)? });
@@ -93,6 +87,28 @@ struct Fitting {
 }
 
 impl Fitting {
+    fn of(possible: Kinds, topic: &ServiceTopic, payload: &[u8]) -> Fitting {
+        let here = || catalog::resolve(topic.suffix()).filter(|found| possible.has(found.kind));
+        let mut fitting = Fitting::default();
+        // What has no list and no name in it is told by a quick look, or is bare, or empty.
+        if !payload.contains(&b'[') && payload.contains(&b'"') {
+            for found in here().filter(|found| found.topic.fits(payload)) {
+                let this = Kinds::of(found.kind);
+                match found.topic.is_said() {
+                    true => fitting.exact = fitting.exact.or(this),
+                    false => fitting.taking = fitting.taking.or(this),
+                }
+            }
+            let decided = !fitting.exact.is_empty();
+            if decided || (!fitting.taking.is_empty() && catalog::commands(topic.suffix())) {
+                return fitting;
+            }
+        }
+        let names = json::names(payload);
+        here().for_each(|found| fitting.look(&found, payload, alike(&found, &names)));
+        fitting
+    }
+
     fn look(&mut self, found: &Match, payload: &[u8], alike: usize) {
         let this = Kinds::of(found.kind);
         let names = (found.topic.shape.fields)();
@@ -144,11 +160,6 @@ pub(super) fn elsewhere(known: &Service, topic: &ServiceTopic) -> Flaw {
     Flaw { reason: RejectionReason::UnknownTopic, pointer: String::new(), detail }
 }
 
-/// The one kind that it can be, whatever it says.
-fn certain(service: &Service) -> Option<&'static Kind> {
-    service.kind.filter(|_| service.candidates.len() == 1)
-}
-
 fn pinned(service: &Service) -> Option<&'static Kind> {
     service.kind.filter(|_| service.state == ServiceState::Pinned)
 }
@@ -160,13 +171,17 @@ fn possible(service: &Service) -> Kinds {
 
 /// Whether a kind takes the payload as a command: as text, if it does.
 fn told<'p>(found: &Match, payload: &'p [u8]) -> Result<&'p str, Flaw> {
-    found.topic.read_exactly(payload)?;
+    if found.topic.check(payload) != Ok(Fit::Exact) {
+        found.topic.read_exactly(payload)?;
+    }
     text(payload)
 }
 
 /// Those of the kinds whose examples have the units that the payload has.
-fn with_its_unit(fits: Kinds, topic: &ServiceTopic, payload: &[u8]) -> Kinds {
-    if fits.len() < 2 {
+fn with_its_unit(known: Option<&Service>, fits: Kinds, topic: &ServiceTopic, payload: &[u8]) -> Kinds {
+    // It is asked for when something is learnt, and that is seldom.
+    let learns = known.is_none_or(|service| service.candidates.and(fits) != service.candidates);
+    if fits.len() < 2 || !learns {
         return Kinds::NONE;
     }
     let Ok(said) = serde_json::from_slice::<serde_json::Value>(payload) else { return Kinds::NONE };

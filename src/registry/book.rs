@@ -125,11 +125,15 @@ impl Book {
     /// What a command, which these kinds take, tells of the service that it is for, if anything: it decides nothing.
     pub fn commanded(&mut self, topic: &ServiceTopic, hinted: Kinds, at: Timestamp) -> Option<ServiceChange> {
         let before = self.services.get(topic.service());
+        if before.is_some_and(|known| known.kind.is_some() || hinted.without(known.hinted).is_empty()) {
+            return None;
+        }
         let mut service = before.map_or_else(|| Service::new(topic, at), |known| (**known).clone());
         service.hint(hinted);
-        if let Some(known) = before
-            && (known.kind.is_some() || known.likely == service.likely)
+        if let Some(known) = self.services.get_mut(topic.service())
+            && known.likely == service.likely
         {
+            Arc::make_mut(known).hinted = service.hinted;
             return None;
         }
         Some(self.change(service, at, None))
