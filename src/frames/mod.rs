@@ -22,6 +22,7 @@ pub use self::{
     picture::png,
 };
 use crate::{
+    catalog::Topic,
     error::Error,
     hub::Hub,
     model::{Cursor, Event, Part, Seq, ServiceName, ServiceReading, Timestamp},
@@ -77,12 +78,11 @@ pub struct Pixel {
 pub async fn last(store: &Store, registry: &Registry, service: &ServiceName) -> Result<Frame, Error> {
     registry.get(service)?;
     let (closed, mut sent) = assembled(store, registry, service, Seq(i64::MAX)).await?;
-    let none = || Error::NotFound { what: "frame of the service", name: service.to_string() };
-    sent.due(Timestamp::now()).or(closed).ok_or_else(none)
+    sent.due(Timestamp::now()).or(closed).ok_or_else(|| none_of(service))
 }
 
 /// The frames of a service as they are closed: first the last one that is, or with `after` all whose last row is after that
-/// place. The service may be one that has not spoken yet.
+/// place. The service may be one that has not spoken yet, but none of a kind that sends no rows.
 pub async fn closed(
     hub: &Hub,
     store: &Store,
@@ -90,6 +90,11 @@ pub async fn closed(
     service: ServiceName,
     after: Option<Seq>,
 ) -> Result<impl Stream<Item = Result<Frame, Error>> + Send + use<>, Error> {
+    if let Some(kind) = registry.get(&service).ok().and_then(|known| known.kind)
+        && !kind.topics.iter().any(has_rows)
+    {
+        return Err(none_of(&service));
+    }
     let from = after.unwrap_or_else(|| hub.head());
     let (closed, mut assembler) = assembled(store, registry, &service, from).await?;
     let first = match after {
@@ -115,6 +120,16 @@ pub async fn closed(
         }
     });
     Ok(stream::iter(first.map(Ok)).chain(live))
+}
+
+/// Whether what comes on a topic is rows.
+pub fn has_rows(topic: &Topic) -> bool {
+    let is_row = |example: &&str| topic.read(example.as_bytes()).is_ok_and(|said| said.row().is_some());
+    topic.examples.iter().any(is_row)
+}
+
+fn none_of(service: &ServiceName) -> Error {
+    Error::NotFound { what: "frame of the service", name: service.to_string() }
 }
 
 /// The last frame that the rows up to a place close, and the one that is being sent there.
@@ -157,8 +172,8 @@ async fn rows(
 fn newest_row(registry: &Registry, service: &ServiceName) -> Option<Seq> {
     let service = registry.get(service).ok()?;
     let kind = service.kind?;
-    let numbered = |suffix: &str| kind.resolve(suffix).is_some_and(|found| found.index.is_some());
-    let heard = service.topics.iter().filter(|(suffix, heard)| numbered(suffix) && !heard.replayed);
+    let rows = |suffix: &str| kind.resolve(suffix).is_some_and(|found| has_rows(found.topic));
+    let heard = service.topics.iter().filter(|(suffix, heard)| rows(suffix) && !heard.replayed);
     heard.map(|(_, heard)| heard.seq).max()
 }
 

@@ -64,9 +64,14 @@ impl TopicNode {
         (self.0.shape.name)().into_owned()
     }
 
-    /// The type as JSON schema, with all that it refers to.
-    async fn schema(&self) -> Option<Json<&'static Value>> {
-        SCHEMAS.get((self.0.shape.name)().as_ref()).map(Json)
+    /// The payload as a JSON Schema (2020-12) that stands alone. What devices send may have more fields than it names;
+    /// a command may not.
+    async fn json_schema(&self) -> Option<Json<Value>> {
+        let mut schema = SCHEMAS.get((self.0.shape.name)().as_ref())?.clone();
+        if !self.0.is_said() {
+            close(&mut schema);
+        }
+        Some(Json(schema))
     }
 
     /// Payloads as they look on the wire.
@@ -97,7 +102,8 @@ impl TopicNode {
 pub struct NumberNode {
     /// Where it is, as JSON pointer; `/*` stands for each item of a list.
     pointer: &'static str,
-    /// Symbol of its unit, when that is always the same.
+    /// Symbol of its unit, such as `Hz`. Empty for what counts or has no dimension. Null where the payload says it, or
+    /// what the service is configured for.
     unit: Option<&'static str>,
     /// Where the payload says its unit, as JSON pointer.
     unit_at: Option<&'static str>,
@@ -108,7 +114,8 @@ impl From<&Number> for NumberNode {
         let (unit, unit_at) = match number.unit {
             Unit::Is(unit) => (Some(unit), None),
             Unit::At(pointer) => (None, Some(pointer)),
-            Unit::Open | Unit::None => (None, None),
+            Unit::Open => (None, None),
+            Unit::None => (Some(""), None),
         };
         NumberNode { pointer: number.pointer, unit, unit_at }
     }
@@ -280,6 +287,20 @@ fn gather(schema: &mut Value, all: &BTreeMap<String, Value>, parts: &mut Map<Str
             fields.values_mut().for_each(|inner| gather(inner, all, parts));
         }
         Value::Array(items) => items.iter_mut().for_each(|inner| gather(inner, all, parts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Lets no object have fields that its schema does not name.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(close);
+            if fields.get("properties").is_some_and(Value::is_object) {
+                fields.insert("additionalProperties".to_owned(), Value::Bool(false));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

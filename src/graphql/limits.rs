@@ -12,10 +12,11 @@ use std::{
 };
 
 use async_graphql::{
-    Context, Pos, Positioned, Request, Response, ServerError, ServerResult,
+    Context, Pos, Positioned, Request, Response, ServerError, ServerResult, ValidationResult,
     async_trait::async_trait,
     extensions::{
         Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextRequest, NextSubscribe,
+        NextValidation,
     },
     parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet},
 };
@@ -28,7 +29,7 @@ pub const MAX_DEPTH: usize = 20;
 /// Selections within selections, fragments included.
 pub const MAX_NESTING: usize = 32;
 /// Fields, each as often as it may be in the answer: some megabytes.
-pub const MAX_COMPLEXITY: usize = 50_000;
+const MAX_COMPLEXITY: usize = 50_000;
 /// Directives on one field; there are two to choose from.
 pub const MAX_DIRECTIVES: usize = 4;
 /// Selections, with every fragment spread out. The whole schema is read with some 300.
@@ -79,6 +80,23 @@ impl Extension for Limits {
     ) -> ServerResult<Request> {
         measure(request.parsed_query()?)?;
         next.run(context, request.data(Asked::default())).await
+    }
+
+    async fn validation(
+        &self,
+        context: &ExtensionContext<'_>,
+        next: NextValidation<'_>,
+    ) -> Result<ValidationResult, Vec<ServerError>> {
+        let result = next.run(context).await?;
+        if result.complexity > MAX_COMPLEXITY {
+            let why = format!(
+                "one operation asks for at most {MAX_COMPLEXITY} fields, each as often as it may be in the answer: \
+                 this one for {}",
+                result.complexity
+            );
+            return Err(vec![ServerError::new(why, None)]);
+        }
+        Ok(result)
     }
 }
 

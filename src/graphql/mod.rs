@@ -21,7 +21,7 @@ mod websocket;
 use async_graphql::{Context, SchemaBuilder};
 
 use self::{
-    limits::{Limits, MAX_COMPLEXITY, MAX_DEPTH, MAX_DIRECTIVES, MAX_NESTING},
+    limits::{Limits, MAX_DEPTH, MAX_DIRECTIVES, MAX_NESTING},
     loader::loader,
     mutation::Mutation,
     query::Query,
@@ -49,7 +49,6 @@ fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query, Mutation, Subscription)
         .limit_recursive_depth(MAX_NESTING)
         .limit_depth(MAX_DEPTH)
-        .limit_complexity(MAX_COMPLEXITY)
         .limit_directives(MAX_DIRECTIVES)
         .extension(Limits)
 }

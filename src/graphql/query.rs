@@ -23,7 +23,8 @@ use crate::{
 pub struct Query;
 
 /// What can be asked. One operation asks for at most 64 lists, and in all of them for at most 20000 entries: what
-/// `first` or `last` says, for each device or service of which it is asked. The payloads of one list are 4 MiB at most.
+/// `first` or `last` says, for each device or service of which it is asked. It asks for at most 50000 fields, each as often
+/// as it may be in the answer; of a payload those of every type that it may be. The payloads of one list are 4 MiB at most.
 #[Object]
 impl Query {
     /// Every device that ever spoke, and the pair; by name.

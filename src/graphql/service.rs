@@ -63,6 +63,11 @@ impl ServiceNode {
         self.0.seq
     }
 
+    /// When that was.
+    async fn at(&self) -> Timestamp {
+        self.0.at
+    }
+
     /// When it was first heard of.
     async fn first_at(&self) -> Timestamp {
         self.0.first_at

@@ -204,7 +204,8 @@ impl Subscription {
     }
 
     /// Pictures of an infrared camera, each when it is complete: the next one begins, or nothing more came for 2 s.
-    /// Without `after` it begins with the last one that is. The camera may be one that has not spoken yet.
+    /// Without `after` it begins with the last one that is. The camera may be one that has not spoken yet;
+    /// a service of a kind that sends no pictures has none.
     async fn ir_frames(
         &self,
         context: &Context<'_>,

@@ -6,13 +6,13 @@ use super::{
     answers::{WhenAsking, WhenSeen},
     etag::{Tagged, TaggedPng},
     paging::Nothing,
-    problem::{Path, Problem, Query},
+    problem::{Problem, Query},
+    services::Named,
 };
 use crate::{
     app::App,
-    error::Error,
     frames::{self, Frame, Pixel},
-    model::{Seq, ServiceName, Timestamp},
+    model::{Seq, Timestamp},
 };
 
 /// The last picture of a camera, as numbers.
@@ -26,10 +26,10 @@ use crate::{
     responses((status = 200, description = "The last complete picture", body = Frame, example = json!(example())), WhenSeen, WhenAsking))]
 pub async fn numbers(
     State(app): State<App>,
-    Path((firmware, service)): Path<(String, String)>,
+    Named(name): Named,
     Query(Nothing {}): Query<Nothing>,
 ) -> Result<Tagged<Frame>, Problem> {
-    Ok(Tagged(last(&app, &firmware, &service).await?))
+    Ok(Tagged(frames::last(&app.store, &app.registry, &name).await?))
 }
 
 /// The last picture of a camera, in colours.
@@ -43,18 +43,11 @@ pub async fn numbers(
     responses((status = 200, description = "The last complete picture", body = Vec<u8>, content_type = "image/png"), WhenSeen, WhenAsking))]
 pub async fn picture(
     State(app): State<App>,
-    Path((firmware, service)): Path<(String, String)>,
+    Named(name): Named,
     Query(Nothing {}): Query<Nothing>,
 ) -> Result<TaggedPng, Problem> {
-    let frame = last(&app, &firmware, &service).await?;
+    let frame = frames::last(&app.store, &app.registry, &name).await?;
     Ok(TaggedPng(frames::png(&frame)?))
-}
-
-async fn last(app: &App, firmware: &str, service: &str) -> Result<Frame, Error> {
-    // What can name no service is the name of none.
-    let unknown = |_| Error::NotFound { what: "service", name: format!("{firmware}/{service}") };
-    let service = ServiceName::new(firmware, service).map_err(unknown)?;
-    frames::last(&app.store, &app.registry, &service).await
 }
 
 /// A hand's breadth of warmth in a room.

@@ -133,7 +133,6 @@ async fn what_is_no_camera_or_has_no_frame_yet_says_so() {
     for (service, says) in [
         ("board1/button", "there is no frame of the service \"board1/button\""),
         ("board1/nobody", "there is no service \"board1/nobody\""),
-        ("board1/a%2Fb", "there is no service \"board1/a/b\""),
     ] {
         for form in ["json", "png"] {
             let path = format!("/api/v1/services/{service}/frame.{form}");
@@ -270,7 +269,8 @@ async fn what_cannot_be_a_service_has_no_frames() {
     let house = graphql::House::start().await;
     let ask = |arguments: &str| format!("subscription {{ irFrames({arguments}) {{ seq }} }}");
     for (arguments, says) in [
-        ("firmware: \"a/b\", service: \"c\"", "\"a/b/c\" can be the name of no service"),
+        ("firmware: \"a/b\", service: \"c\"", "\"a/b/c\" names no service"),
+        ("firmware: \"sensors\", service: \"esp32\"", "\"sensors/esp32\" names no service"),
         ("firmware: \"a\", service: \"c\", after: 99", "ends at"),
     ] {
         let refused = house.subscribe(&ask(arguments)).await.hear().await;
@@ -278,6 +278,28 @@ async fn what_cannot_be_a_service_has_no_frames() {
         assert_eq!(error["extensions"]["code"], "INVALID", "{refused}");
         assert!(error["message"].as_str().unwrap().contains(says), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_is_no_camera_has_no_frames() {
+    let house = graphql::House::start().await;
+    let mut rig = house.0.somebody("board1").await;
+    // Its topics are numbered as those of a camera are.
+    rig.say(
+        "board1/power/ch1",
+        r#"{ "enabled": true, "current": 1.0, "state": "Running", "power_good": true }"#,
+    )
+    .await;
+    for form in ["json", "png"] {
+        let path = format!("/api/v1/services/board1/power/frame.{form}");
+        let (status, problem) = house.0.json(house.0.request(Method::GET, &path)).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("NOT_FOUND")), "{problem}");
+    }
+    let asked = "subscription { irFrames(firmware: \"board1\", service: \"power\") { seq } }";
+    let refused = house.subscribe(asked).await.hear().await;
+    let error = refused.pointer("/payload/0").or(refused.pointer("/payload/errors/0")).unwrap();
+    assert_eq!(error["extensions"]["code"], "NOT_FOUND", "{refused}");
+    assert_eq!(error["message"], "there is no frame of the service \"board1/power\"");
 }
 
 /// What is seen of a camera.

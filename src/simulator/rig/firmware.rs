@@ -115,16 +115,9 @@ impl Firmware {
                         retry = (retry * 2).min(LAST_RETRY);
                     }
                 },
-                _ = step.tick() => for news in self.world.step() {
-                    let told = self.services.iter_mut().find_map(|one| one.tell(&mut self.world, news));
-                    if connected_at.is_some() && !self.hushed() {
-                        told.into_iter().for_each(|message| wire.send(message));
-                    }
-                },
+                _ = step.tick() => self.step(&wire, connected_at.is_some()),
                 _ = measure.tick(), if connected_at.is_some() => self.measure(&wire)?,
-                _ = picture.tick(), if connected_at.is_some() => for service in &mut self.services {
-                    service.picture(&mut self.world).into_iter().for_each(|message| wire.send(message));
-                },
+                _ = picture.tick(), if connected_at.is_some() => self.picture(&wire),
                 _ = happen.tick(), if connected_at.is_some() => self.happen(&wire)?,
                 () = until(due) => if let Some((_, topic, payload)) = self.waiting.pop_front() {
                     self.obey(&wire, &topic, &payload, Temper::Willing)?;
@@ -156,6 +149,22 @@ impl Firmware {
         }
         wire.subscribe(self.services.iter().flat_map(Service::command_topics).collect());
         self.say(&format!("is online at {} with {} services", self.broker(), self.services.len()))
+    }
+
+    /// The world goes on, and what is worth saying at once is said.
+    fn step(&mut self, wire: &Wire, connected: bool) {
+        for news in self.world.step() {
+            let told = self.services.iter_mut().find_map(|one| one.tell(&mut self.world, news));
+            if connected && !self.hushed() {
+                told.into_iter().for_each(|message| wire.send(message));
+            }
+        }
+    }
+
+    fn picture(&mut self, wire: &Wire) {
+        for service in &mut self.services {
+            service.picture(&mut self.world).into_iter().for_each(|message| wire.send(message));
+        }
     }
 
     /// The next service says what it measures.

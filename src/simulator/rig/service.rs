@@ -10,7 +10,10 @@ use super::{
     likeness,
     world::{News, World},
 };
-use crate::catalog::{Answer, Class, Kind, Match, Payload, Topic};
+use crate::{
+    catalog::{Answer, Class, Kind, Match, Payload, Topic},
+    frames::has_rows,
+};
 
 /// Of a topic that is numbered without an end in sight, a firmware has these.
 const MAX_CHANNELS: usize = 8;
@@ -72,7 +75,7 @@ impl Service {
         let chance = Chance::named(&base);
         let said = || kind.topics.iter().filter(|topic| topic.is_said());
         let telemetry = || said().filter(|topic| topic.class != Class::Event && !answers(kind, topic));
-        let picture = |topic: &&Topic| is_picture(topic);
+        let picture = |topic: &&Topic| has_rows(topic);
         Service {
             kind,
             base,
@@ -266,14 +269,6 @@ fn answers(kind: &Kind, topic: &Topic) -> bool {
         Answer::State { on, fault } => on == topic.suffix || fault == topic.suffix,
         Answer::Implied { .. } | Answer::None => false,
     })
-}
-
-/// Whether its messages are rows of a picture.
-fn is_picture(topic: &Topic) -> bool {
-    topic
-        .examples
-        .iter()
-        .any(|example| topic.read(example.as_bytes()).is_ok_and(|payload| payload.row().is_some()))
 }
 
 #[cfg(test)]

@@ -38,6 +38,16 @@ async fn the_same_fault_has_the_same_code_by_rest_and_graphql() {
     both(&house, "INVALID", by_rest, by_graphql).await;
     let by_graphql = rest(Method::GET, "/graphql?query=mutation%7Bplay(device:%22esp32%22)%7Bid%7D%7D");
     both(&house, "METHOD_NOT_ALLOWED", rest(Method::DELETE, "/api/v1/devices"), by_graphql).await;
+    let mut rig = house.0.somebody("rig").await;
+    rig.say(
+        "rig/plate/temperature",
+        r#"{ "temperature": 20.0, "ambient": 21.0, "unit": "C", "error": null }"#,
+    )
+    .await;
+    let by_rest = rest(Method::PUT, "/api/v1/services/rig/plate").json(&json!({ "kind": "pid" }));
+    let by_graphql =
+        graphql("mutation { pinService(firmware: \"rig\", service: \"plate\", kind: \"pid\") { state } }");
+    both(&house, "KIND_CONTRADICTED", by_rest, by_graphql).await;
     let large = "#".repeat(300 * 1024);
     both(&house, "TOO_LARGE", send("esp32", &large), graphql(&large)).await;
     let plain = |request: RequestBuilder| request.header(header::CONTENT_TYPE, "text/plain").body("{}");
@@ -77,4 +87,18 @@ async fn what_cannot_be_asked_is_invalid() {
         let answer = house.post(operation).await;
         assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID", "{operation}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn what_is_too_much_says_how_much_there_may_be() {
+    let house = House::start().await;
+    let asked = "{ devices { readings(first: 1000) { nodes { seq at temperature humidity unit } } } }";
+    let answer = house.post(asked).await;
+    let error = &answer["errors"][0];
+    assert_eq!(error["extensions"]["code"], "INVALID", "{answer}");
+    assert_eq!(
+        error["message"],
+        "one operation asks for at most 50000 fields, each as often as it may be in the answer: \
+         this one for 60010"
+    );
 }

@@ -76,12 +76,45 @@ async fn a_field_of_the_payload_types_has_one_type_whichever_it_is_in() {
 }
 
 #[tokio::test]
+async fn the_catalog_is_the_same_by_rest_and_graphql() {
+    let house = House::start().await;
+    let asked = "{ kinds { name summary topics { suffix firstIndex lastIndex class type examples jsonSchema effect { class when } \
+         numbers { pointer unit unit_at: unitAt } } } }";
+    let by_graphql = house.ask(asked).await;
+    let by_rest = house.0.get("/api/v1/kinds").await;
+    let mut count = 0;
+    for (one, other) in pairs(&by_graphql["kinds"], &by_rest["items"]) {
+        assert_eq!((&one["name"], &one["summary"]), (&other["name"], &other["summary"]));
+        for (one, other) in pairs(&one["topics"], &other["topics"]) {
+            count += 1;
+            for field in ["suffix", "class", "type", "examples", "effect", "numbers"] {
+                assert_eq!(one[field], other[field], "{field} of {} {}", other["type"], other["suffix"]);
+            }
+            let index = &other["index"];
+            assert_eq!((&one["firstIndex"], &one["lastIndex"]), (&index["first"], &index["last"]));
+            let (one, other) = (&one["jsonSchema"], &other["json_schema"]);
+            for word in ["description", "required", "additionalProperties"] {
+                assert_eq!(one[word], other[word], "{word} of {one}");
+            }
+        }
+    }
+    assert_eq!(count, KINDS.iter().map(|kind| kind.topics.len()).sum::<usize>());
+}
+
+/// What stands at the same place of two lists of the same length.
+fn pairs<'a>(one: &'a Value, other: &'a Value) -> impl Iterator<Item = (&'a Value, &'a Value)> {
+    let (one, other) = (one.as_array().unwrap(), other.as_array().unwrap());
+    assert_eq!(one.len(), other.len());
+    one.iter().zip(other)
+}
+
+#[tokio::test]
 async fn the_catalog_is_told_as_it_is() {
     let house = House::start().await;
     let asked = "{ kinds { name summary topics { suffix type } } none: kind(name: \"fan\") { name } \
          pds: kind(name: \"pds\") { topics { suffix firstIndex lastIndex class numbers { pointer unit unitAt } \
              effect { class when } answer { __typename ... on ImpliedAnswer { named sent reported } } } } \
-         qmc: kind(name: \"qmc5883l\") { topics { suffix type schema examples answer { ... on OutcomeAnswer { on success error } } } } }";
+         qmc: kind(name: \"qmc5883l\") { topics { suffix type jsonSchema examples answer { ... on OutcomeAnswer { on success error } } } } }";
     let told = house.ask(asked).await;
 
     assert_eq!(told["kinds"].as_array().unwrap().len(), KINDS.len());
@@ -101,9 +134,12 @@ async fn the_catalog_is_told_as_it_is() {
     let answer = &told["qmc"]["topics"][2];
     assert_eq!(answer["type"], "Qmc5883lConfigResponse");
     assert_eq!(answer["examples"][0]["success"]["declination"], -13.2);
-    let success = answer["schema"]["properties"]["success"].to_string();
+    let success = answer["jsonSchema"]["properties"]["success"].to_string();
     assert!(success.contains("#/$defs/Qmc5883lConfig"), "{success}");
-    assert!(answer["schema"]["$defs"]["Qmc5883lConfig"]["properties"]["declination"].is_object(), "{answer}");
+    assert!(
+        answer["jsonSchema"]["$defs"]["Qmc5883lConfig"]["properties"]["declination"].is_object(),
+        "{answer}"
+    );
     assert_eq!(
         told["qmc"]["topics"][0]["answer"],
         json!({ "on": "/response", "success": "/success", "error": "/error" })
