@@ -26,6 +26,8 @@ const CLIENTS: usize = 8;
 const MESSAGES: usize = 20_000;
 /// Messages that wait for their acknowledgement: the gateway allows for a thousand.
 const WINDOW: usize = 800;
+/// Topics of a placeholder that are spoken on: as many as a power distribution has channels.
+const NUMBERED: u16 = 8;
 /// Of each load, in turn: whatever else the machine does is shared by both.
 const ROUNDS: usize = 5;
 
@@ -85,7 +87,8 @@ fn device(client: usize, message: usize) -> (String, Vec<u8>) {
 /// One row of the catalog after the other, each of a service of its kind.
 fn service(rows: &[Row], client: usize, message: usize) -> (String, Vec<u8>) {
     let (round, (kind, topic)) = (message / rows.len(), rows[message % rows.len()]);
-    let index = topic.index.clone().map(|range| range.start + round as u16 % (range.end - range.start));
+    let index =
+        topic.index.clone().map(|range| range.start + round as u16 % (range.end - range.start).min(NUMBERED));
     let example = topic.examples[round % topic.examples.len()];
     (format!("load{client}/{}{}", kind.name, topic.suffix_at(index)), example.as_bytes().to_vec())
 }

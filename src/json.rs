@@ -35,11 +35,6 @@ pub enum Fit {
     Loose,
 }
 
-/// Whether the payload, in which no list is, says just what `T` says. As quick as can be: it tells no flaw.
-pub fn fits<T: DeserializeOwned>(payload: &[u8]) -> bool {
-    serde_json::from_slice::<T>(payload).is_ok()
-}
-
 /// Reads what a device says: fields that `T`, which denies unknown fields, does not know are passed over.
 pub fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, Fit), Flaw> {
     // A list of the right values would be taken for an object's fields in their order.
@@ -63,26 +58,46 @@ pub fn read_with_lists<T: DeserializeOwned>(payload: &[u8], opening: u8) -> Resu
 
 /// Reads what a user sends: a field that `T` does not know is a flaw.
 pub fn read_exactly<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Flaw> {
-    T::deserialize(Reader::new(&parse(payload)?, &Knowledge::exact())).map_err(Flaw::from)
+    parse(payload)?.exactly()
 }
 
 fn with_care<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, Fit), Flaw> {
-    let knowledge = Knowledge::loose();
-    let value = T::deserialize(Reader::new(&parse(payload)?, &knowledge))?;
-    Ok((value, if knowledge.passed_over() { Fit::Loose } else { Fit::Exact }))
+    parse(payload)?.fit()
+}
+
+/// JSON that may be one of several types: it is parsed once for all of them.
+pub struct Parsed(Tree);
+
+pub fn parse(payload: &[u8]) -> Result<Parsed, Flaw> {
+    text(payload)?;
+    serde_json::from_slice(payload).map(Parsed).map_err(|why| no_json(payload, &why))
+}
+
+impl Parsed {
+    /// As [`read`].
+    pub fn fit<T: DeserializeOwned>(&self) -> Result<(T, Fit), Flaw> {
+        let knowledge = Knowledge::loose();
+        let value = T::deserialize(Reader::new(&self.0, &knowledge))?;
+        Ok((value, if knowledge.passed_over() { Fit::Loose } else { Fit::Exact }))
+    }
+
+    /// As [`read_exactly`].
+    pub fn exactly<T: DeserializeOwned>(&self) -> Result<T, Flaw> {
+        T::deserialize(Reader::new(&self.0, &Knowledge::exact())).map_err(Flaw::from)
+    }
+
+    /// The names of the fields of the object that it is; none if it is no object.
+    pub fn names(&self) -> Vec<&str> {
+        match &self.0 {
+            Tree::Object(fields) => fields.iter().map(|(name, _)| name.as_str()).collect(),
+            Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::List(_) => Vec::new(),
+        }
+    }
 }
 
 /// The names of the fields that an object of type `T` has; none for what is no object.
 pub fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
     tree::fields::<T>()
-}
-
-/// The names of the fields of the object that `payload` is; none if it is no object.
-pub fn names(payload: &[u8]) -> Vec<String> {
-    match parse(payload) {
-        Ok(Tree::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// The payload as text.
@@ -100,11 +115,6 @@ pub fn excerpt(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-fn parse(payload: &[u8]) -> Result<Tree, Flaw> {
-    text(payload)?;
-    serde_json::from_slice(payload).map_err(|why| no_json(payload, &why))
 }
 
 fn no_json(payload: &[u8], why: &serde_json::Error) -> Flaw {

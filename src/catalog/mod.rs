@@ -18,7 +18,7 @@ pub use self::{
     scalar::{Count, MathValue, Percent, Position, Ratio},
     shape::{Shape, schemas},
 };
-use crate::json::{Fit, Flaw};
+use crate::json::{Fit, Flaw, Parsed};
 
 /// A kind of service, such as `pwm` or `bme280`.
 #[derive(Debug)]
@@ -245,14 +245,19 @@ impl Topic {
         self.class != Class::Command
     }
 
-    /// Whether a payload, in which no list is, fits exactly. Quicker than [`Topic::check`], and tells no flaw.
-    pub fn fits(&self, payload: &[u8]) -> bool {
-        (self.shape.fits)(payload)
-    }
-
     /// How well a payload fits.
     pub fn check(&self, payload: &[u8]) -> Result<Fit, Flaw> {
         (self.shape.check)(payload)
+    }
+
+    /// As [`Topic::check`], of what is asked of several topics.
+    pub fn fit(&self, parsed: &Parsed) -> Result<Fit, Flaw> {
+        (self.shape.fit)(parsed)
+    }
+
+    /// What [`Topic::read_exactly`] would say, of what is asked of several topics.
+    pub fn fit_exactly(&self, parsed: &Parsed) -> Result<(), Flaw> {
+        (self.shape.fit_exactly)(parsed)
     }
 
     /// A payload as its type.

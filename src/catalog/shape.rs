@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use super::{Answer, Class, Effect, KINDS, Number, Payload, Topic};
-use crate::json::{self, Fit, Flaw};
+use crate::json::{self, Fit, Flaw, Parsed};
 
 /// A payload type, as the surfaces need to know it.
 #[derive(Clone, Copy)]
@@ -21,10 +21,11 @@ pub struct Shape {
     pub name: fn() -> Cow<'static, str>,
     /// The names of its fields; none for what is no object.
     pub fields: fn() -> &'static [&'static str],
-    pub(super) fits: fn(&[u8]) -> bool,
     pub(super) check: fn(&[u8]) -> Result<Fit, Flaw>,
     pub(super) read: fn(&[u8]) -> Result<Payload, Flaw>,
     pub(super) read_exactly: fn(&[u8]) -> Result<Payload, Flaw>,
+    pub(super) fit: fn(&Parsed) -> Result<Fit, Flaw>,
+    pub(super) fit_exactly: fn(&Parsed) -> Result<(), Flaw>,
     schema: fn() -> RefOr<Schema>,
     /// Pushes the schemas that `schema` refers to.
     references: fn(&mut Vec<(String, RefOr<Schema>)>),
@@ -39,10 +40,11 @@ impl Shape {
         Shape {
             name: T::name,
             fields: json::fields::<T>,
-            fits: json::fits::<T>,
             check: |payload| read::<T, LISTS, OPENING>(payload).map(|(_, fit)| fit),
             read: |payload| read::<T, LISTS, OPENING>(payload).map(|(value, _)| value.into()),
             read_exactly: |payload| json::read_exactly::<T>(payload).map(Into::into),
+            fit: |parsed| parsed.fit::<T>().map(|(_, fit)| fit),
+            fit_exactly: |parsed| parsed.exactly::<T>().map(drop),
             schema: T::schema,
             references: T::schemas,
         }

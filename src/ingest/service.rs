@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::{self, Kind, Kinds, Match, Unit},
-    json::{self, Fit, Flaw, text},
+    json::{self, Fit, Flaw, Parsed, text},
     model::{RejectionReason, ServiceState, ServiceTopic},
     registry::Service,
 };
@@ -37,7 +37,17 @@ pub(super) fn meaning<'p>(
     }
     let possible = known.map_or(Kinds::ALL, possible);
     let pinned = known.and_then(pinned);
-    let fitting = Fitting::of(possible, topic, payload);
+    let expected = pinned.map_or(possible, Kinds::of);
+    if !expected.iter().any(|kind| kind.resolve(topic.suffix()).is_some()) {
+        return Err(conflict(expected, topic));
+    }
+    // Once for all kinds: a payload may be large, and the kinds that share a suffix many.
+    let parsed = json::parse(payload)?;
+    let names = parsed.names();
+    let mut fitting = Fitting::default();
+    for found in catalog::resolve(topic.suffix()).filter(|found| possible.has(found.kind)) {
+        fitting.look(&found, &parsed, alike(&found, &names));
+    }
     let Fitting { exact, loose, partly, taking, nearest, .. } = fitting;
     // What says just what a kind says is of that kind, and not of one that says less.
     let fits = if exact.is_empty() { loose } else { exact };
@@ -87,38 +97,16 @@ struct Fitting {
 }
 
 impl Fitting {
-    fn of(possible: Kinds, topic: &ServiceTopic, payload: &[u8]) -> Fitting {
-        let here = || catalog::resolve(topic.suffix()).filter(|found| possible.has(found.kind));
-        let mut fitting = Fitting::default();
-        // What has no list and no name in it is told by a quick look, or is bare, or empty.
-        if !payload.contains(&b'[') && payload.contains(&b'"') {
-            for found in here().filter(|found| found.topic.fits(payload)) {
-                let this = Kinds::of(found.kind);
-                match found.topic.is_said() {
-                    true => fitting.exact = fitting.exact.or(this),
-                    false => fitting.taking = fitting.taking.or(this),
-                }
-            }
-            let decided = !fitting.exact.is_empty();
-            if decided || (!fitting.taking.is_empty() && catalog::commands(topic.suffix())) {
-                return fitting;
-            }
-        }
-        let names = json::names(payload);
-        here().for_each(|found| fitting.look(&found, payload, alike(&found, &names)));
-        fitting
-    }
-
-    fn look(&mut self, found: &Match, payload: &[u8], alike: usize) {
+    fn look(&mut self, found: &Match, payload: &Parsed, alike: usize) {
         let this = Kinds::of(found.kind);
         let names = (found.topic.shape.fields)();
         let fit = if !found.topic.is_said() {
-            told(found, payload).map(|_| None)
+            found.topic.fit_exactly(payload).map(|()| None)
         } else if alike == 0 && !names.is_empty() {
             // What has none of the fields, all of which may be absent, says nothing of its kind.
-            found.topic.check(payload).and_then(|_| Err(nothing(names)))
+            found.topic.fit(payload).and_then(|_| Err(nothing(names)))
         } else {
-            found.topic.check(payload).map(Some)
+            found.topic.fit(payload).map(Some)
         };
         match fit {
             Ok(None) => self.taking = self.taking.or(this),
@@ -140,9 +128,9 @@ impl Fitting {
 }
 
 /// How many of the fields a kind knows.
-fn alike(found: &Match, names: &[String]) -> usize {
+fn alike(found: &Match, names: &[&str]) -> usize {
     let known = (found.topic.shape.fields)();
-    names.iter().filter(|name| known.contains(&name.as_str())).count()
+    names.iter().filter(|name| known.contains(name)).count()
 }
 
 fn nothing(names: &[&str]) -> Flaw {
@@ -205,11 +193,12 @@ fn with_its_unit(known: Option<&Service>, fits: Kinds, topic: &ServiceTopic, pay
 /// What is wrong with a message of a service of this kind: what is wrong with its payload, unless that is what another
 /// kind says.
 fn unlike(kind: &'static Kind, topic: &ServiceTopic, payload: &[u8], flaw: Flaw) -> Flaw {
-    let names = json::names(payload);
+    let Ok(parsed) = json::parse(payload) else { return flaw };
+    let names = parsed.names();
     let fields = |found: &Match| alike(found, &names);
     let own = kind.resolve(topic.suffix()).as_ref().map_or(0, fields);
     let others: Kinds = catalog::resolve(topic.suffix())
-        .filter(|other| other.kind != kind && fields(other) > own && other.topic.check(payload).is_ok())
+        .filter(|other| other.kind != kind && fields(other) > own && other.topic.fit(&parsed).is_ok())
         .map(|other| other.kind)
         .collect();
     if others.is_empty() {

@@ -117,6 +117,6 @@ fn a_place_is_within_the_payload() {
 fn fields_are_known_by_name() {
     assert_eq!(fields::<Outer>(), ["name", "inner"]);
     assert!(fields::<Vec<f64>>().is_empty() && fields::<bool>().is_empty());
-    assert_eq!(names(br#"{"name":1,"x":2,"value":3}"#), ["name", "x", "value"]);
-    assert!(names(b"[1]").is_empty() && names(b"{").is_empty());
+    assert_eq!(parse(br#"{"name":1,"x":2,"value":3}"#).unwrap().names(), ["name", "x", "value"]);
+    assert!(parse(b"[1]").unwrap().names().is_empty() && parse(b"{").is_err());
 }
