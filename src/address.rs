@@ -246,7 +246,7 @@ mod tests {
         for topic in ["board/fan", "board/fan/config", "board/cam/35", "board/pds/vcc2i", "other/play"] {
             assert_eq!(known(topic), Some((topic.to_owned(), false)));
         }
-        for topic in ["board/fan/speed", "board/cam/36", "board/pds/vcc3i", "a/b/config/set"] {
+        for topic in ["board/fan/on/nothing", "board/cam/36", "board/pds/vcc3i", "a/b/config/set"] {
             assert!(matches!(Place::of(topic, &pair()), Place::Beside(_)), "{topic}");
         }
     }

@@ -81,7 +81,7 @@ impl ServiceNode {
     /// The last reading of each of its topics, by suffix. Those of many services are read together.
     #[graphql(complexity = "TOPICS * child_complexity")]
     async fn latest(&self, context: &Context<'_>) -> Result<Vec<ServiceReading>, Problem> {
-        let seqs: Vec<Seq> = self.0.topics.values().map(|heard| heard.seq).collect();
+        let seqs = self.0.latest();
         count(context, seqs.len())?;
         loader::readings_at(context, &seqs).await
     }

@@ -356,10 +356,13 @@ mod tests {
             (reason, &*detail),
             (RejectionReason::KindConflict, "expected what a pwm says, got /tare, where a loadcell would")
         );
-        let (reason, detail) = meaning(&book, "rig/a/speed", "1").unwrap_err();
+        let (reason, detail) = meaning(&book, "rig/a/on/nothing", "1").unwrap_err();
         assert_eq!(
             (reason, &*detail),
-            (RejectionReason::UnknownTopic, "expected a topic on which a pwm speaks or listens, got /speed")
+            (
+                RejectionReason::UnknownTopic,
+                "expected a topic on which a pwm speaks or listens, got /on/nothing"
+            )
         );
         let (reason, _) = meaning(&book, "rig/a/response", r#"{"enable":true,"duty":0.5}"#).unwrap_err();
         assert_eq!(reason, RejectionReason::MissingField, "a flaw of its own is no conflict");
@@ -372,7 +375,7 @@ mod tests {
         book.pin(&"rig/a".parse().unwrap(), analog_in, false, Timestamp(1)).unwrap();
         for (topic, expected) in [
             ("rig/a/tare", "expected what an analog_in says, got /tare, where a loadcell would"),
-            ("rig/a/speed", "expected a topic on which an analog_in speaks or listens, got /speed"),
+            ("rig/a/on/nothing", "expected a topic on which an analog_in speaks or listens, got /on/nothing"),
         ] {
             assert_eq!(meaning(&book, topic, "true").unwrap_err().1, expected);
         }
@@ -380,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_is_beside_the_catalog_is_nothing_until_the_service_is_known() {
-        assert_eq!(meaning(&Book::default(), "rig/a/speed", "1"), Ok(Meaning::Nothing));
+        assert_eq!(meaning(&Book::default(), "rig/a/on/nothing", "1"), Ok(Meaning::Nothing));
         let taken_back = Inbound { retain: true, ..inbound("rig/a/out", b"") };
         assert_eq!(interpret(&Book::default(), &taken_back).unwrap().meaning, Meaning::Nothing);
     }

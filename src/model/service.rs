@@ -80,6 +80,12 @@ impl ServiceTopic {
         &self.text
     }
 
+    /// By this, suffixes stand as people count: `/ch2` before `/ch10`.
+    pub fn rank(suffix: &str) -> (&str, Option<u64>) {
+        let name = suffix.trim_end_matches(|end: char| end.is_ascii_digit());
+        (name, suffix[name.len()..].parse().ok())
+    }
+
     pub fn service_name(&self) -> ServiceName {
         ServiceName { text: self.service().to_owned(), slash: self.slash }
     }
@@ -241,6 +247,13 @@ mod tests {
             assert_eq!((topic.firmware(), topic.name(), topic.suffix()), (firmware, name, suffix));
             assert_eq!(topic.service_name().topic(suffix), topic);
         }
+    }
+
+    #[test]
+    fn suffixes_stand_as_people_count() {
+        let mut suffixes = ["/vcc1i", "/ch10", "", "/9", "/ch2", "/10", "/ch"];
+        suffixes.sort_by_key(|suffix| ServiceTopic::rank(suffix));
+        assert_eq!(suffixes, ["", "/9", "/10", "/ch", "/ch2", "/ch10", "/vcc1i"]);
     }
 
     #[test]

@@ -305,6 +305,13 @@ impl Service {
         }
     }
 
+    /// The places of the latest reading of each topic, by suffix as people count.
+    pub fn latest(&self) -> Vec<Seq> {
+        let mut topics: Vec<_> = self.topics.iter().collect();
+        topics.sort_by_key(|(suffix, _)| ServiceTopic::rank(suffix));
+        topics.into_iter().map(|(_, heard)| heard.seq).collect()
+    }
+
     /// When it last spoke.
     pub fn last_message_at(&self) -> Option<Timestamp> {
         self.topics.values().map(|heard| heard.at).max()

@@ -14,7 +14,7 @@ use crate::{
     broker::{Intake, Pin},
     catalog::{self, Kind, Payload},
     error::Error,
-    model::{Event, Seq, ServiceChange, ServiceName, ServiceState, ServiceTopic},
+    model::{Event, ServiceChange, ServiceName, ServiceState, ServiceTopic},
     store::Store,
 };
 
@@ -126,12 +126,6 @@ impl Registry {
         let found = kind.resolve(topic.suffix())?;
         let payload = found.topic.read(payload).ok()?;
         Some(Typed { kind, topic: found.topic, index: found.index, payload })
-    }
-
-    /// The places of the latest reading of each topic of a service.
-    pub fn latest(&self, service: &str) -> Vec<Seq> {
-        let topics = |service: &Arc<Service>| service.topics.values().map(|heard| heard.seq).collect();
-        self.read().get(service).map(topics).unwrap_or_default()
     }
 
     /// All of them as one.

