@@ -3,6 +3,7 @@
 //! One task takes what came in, asks what it means and what follows from it, commits all of it as one
 //! batch, and only then acknowledges and tells. What comes in meanwhile is the next batch.
 
+mod commit;
 pub mod interpret;
 mod replay;
 mod service;
@@ -10,17 +11,13 @@ mod truth;
 
 use std::{
     collections::HashSet,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use self::{
     interpret::{Interpreted, Meaning, interpret},
@@ -33,7 +30,7 @@ use crate::{
     desk::Desk,
     devices::Devices,
     error::Error,
-    health::{Health, Trouble},
+    health::Health,
     hub::Hub,
     json::Flaw,
     model::{
@@ -42,7 +39,7 @@ use crate::{
     },
     presence::{Signal, Watch},
     registry::{Book, Registry},
-    store::{Draft, Journal, Store, refused},
+    store::{Draft, Journal, Store},
 };
 
 /// Messages that become history in one transaction: enough to share a sync, few enough to be quick.
@@ -354,145 +351,6 @@ impl Ingest {
         batch.changes(changes);
     }
 
-    /// Writes the batch, however long the disk refuses; then those who wait are told. An error says that
-    /// the gateway stops while the disk still refuses: nothing of the batch was acknowledged.
-    async fn commit(&mut self, mut batch: Batch, closing: &CancellationToken) -> Result<(), Error> {
-        batch.drafts.extend(self.truth.owed());
-        if !batch.drafts.is_empty() {
-            self.write(&mut batch.drafts, closing).await?;
-        } else if self.health.ends(Trouble::JournalBehind) {
-            info!("nothing waits for the disk any more");
-        }
-        let events: Vec<Option<Arc<Event>>> =
-            batch.drafts.into_iter().map(|draft| draft.event.map(Arc::new)).collect();
-        let told: Vec<Arc<Event>> = events.iter().flatten().cloned().collect();
-        for event in &told {
-            log(event);
-        }
-        // Told first: who is acknowledged finds what was acknowledged.
-        self.devices.apply(&told);
-        self.registry.apply(&told);
-        self.learnt(&told);
-        self.hub.tell(&told);
-        for Pinning { draft, done } in batch.pins {
-            let told = match draft {
-                Ok(Some(index)) if events[index].is_none() => Err(Error::Unavailable("the journal")),
-                Ok(_) => Ok(()),
-                Err(Error::KindContradicted { service, kind, .. }) => {
-                    Err(self.book.contradicted(&service, kind))
-                }
-                Err(why) => Err(why),
-            };
-            // Whoever asked may have gone.
-            let _ = done.send(told);
-        }
-        for (index, reply) in batch.replies {
-            if let Some(event) = &events[index] {
-                // Whoever asked may have gone.
-                let _ = reply.send(Event::clone(event));
-            }
-        }
-        for replayed in batch.replays {
-            replayed.tell(&events);
-        }
-        for ack in batch.acks {
-            ack.settle();
-        }
-        for command in batch.delivered {
-            self.desk.acknowledged(command);
-        }
-        for device in batch.doubtful {
-            self.truth.tell(&self.broker, &device, self.watch.status(&device));
-        }
-        Ok(())
-    }
-
-    /// Writes the drafts, all at once if that can be. One that the database will never take is left out, so that the
-    /// others do not wait for ever.
-    async fn write(&mut self, drafts: &mut [Draft], closing: &CancellationToken) -> Result<(), Error> {
-        let (mut written, mut alone, mut refusals) = (0, false, 0);
-        while written < drafts.len() {
-            let end = if alone { written + 1 } else { drafts.len() };
-            let begun = Instant::now();
-            match self.append(&mut drafts[written..end]).await {
-                Ok(()) => {
-                    let entries = drafts[written..end].iter().filter(|draft| draft.event.is_some()).count();
-                    self.written(begun.elapsed(), entries);
-                    (written, refusals) = (end, 0);
-                }
-                Err(why) if refused(&why) => {
-                    refusals += 1;
-                    // After the first time the journal looks anew at what is in the database.
-                    if refusals == 2 && alone {
-                        error!("the database does not take an entry, which is lost: {}", cause(&why));
-                        metrics::counter!("crosslink_unrecorded_total").increment(1);
-                        drafts[written] = Draft { event: None, retained: None };
-                        written += 1;
-                    }
-                    (alone, refusals) = (alone || refusals == 2, refusals % 2);
-                }
-                Err(why) => {
-                    self.failing(&why);
-                    if closing.run_until_cancelled(sleep(RETRY)).await.is_none() {
-                        return Err(why);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What was learnt of services has its place by now, and the broker knows them.
-    fn learnt(&mut self, told: &[Arc<Event>]) {
-        for event in told {
-            if let Event::Service(change) = &**event
-                && let Ok(service) = self.registry.get(&change.service)
-            {
-                self.broker.recognize(&change.service);
-                self.book.settle(service);
-            }
-        }
-    }
-
-    /// Tries once, and says so while it takes long: a disk that hangs gives no answer.
-    async fn append(&mut self, drafts: &mut [Draft]) -> Result<(), Error> {
-        let mut append = pin!(self.journal.append(drafts));
-        if let Ok(done) = timeout(SLOW, &mut append).await {
-            return done;
-        }
-        let detail = format!("a commit takes longer than {} ms", SLOW.as_millis());
-        if self.health.begins(Trouble::JournalBehind, detail.clone()) {
-            warn!("the disk is slow: {detail}");
-        }
-        append.await
-    }
-
-    fn failing(&self, why: &Error) {
-        self.inputs.set_failing(true);
-        let detail = format!("the database cannot be written: {}", cause(why));
-        if self.health.begins(Trouble::JournalFailing, detail.clone()) {
-            error!("{detail}; QoS 1 waits, QoS 0 goes unrecorded, trying again");
-        }
-        metrics::counter!("crosslink_journal_failures_total").increment(1);
-    }
-
-    fn written(&self, took: Duration, entries: usize) {
-        metrics::histogram!("crosslink_commit_seconds").record(took.as_secs_f64());
-        metrics::counter!("crosslink_journal_entries_total").increment(entries as u64);
-        self.inputs.set_failing(false);
-        if self.health.ends(Trouble::JournalFailing) {
-            info!("the database can be written again");
-        }
-        if took > SLOW {
-            let detail = format!("the last commit took {} ms", took.as_millis());
-            if self.health.begins(Trouble::JournalBehind, detail.clone()) {
-                warn!("the disk is slow: {detail}");
-            }
-        } else if self.health.ends(Trouble::JournalBehind) {
-            info!("the disk keeps up again");
-        }
-    }
-
     /// Tells once that a client spells a topic in a way that is only tolerated.
     fn hint(&mut self, inbound: &Inbound) {
         metrics::counter!("crosslink_aliases_total").increment(1);
@@ -544,25 +402,6 @@ fn of(event: Event) -> Draft {
     Draft { event: Some(event), retained: None }
 }
 
-/// What a person wants to read: who came and went, and what could not be understood.
-fn log(event: &Event) {
-    match event {
-        Event::Presence(change) => {
-            let status = change.presence.status;
-            let why = change.presence.reason.map_or("nothing is known", |reason| reason.words());
-            info!(device = change.device, seq = %change.seq, "{} is {status}: {why}", change.device);
-        }
-        Event::Rejection(rejection) => warn!(
-            topic = rejection.topic, client_id = rejection.client_id, seq = %rejection.seq,
-            "rejected a message on {}: {rejection}", rejection.topic
-        ),
-        Event::Service(change) => info!(
-            service = %change.service, seq = %change.seq, "{} {}", change.service, change.news()
-        ),
-        Event::Reading(_) | Event::Session(_) | Event::Command(_) | Event::ServiceReading(_) => {}
-    }
-}
-
 fn too_many(topic: &ServiceTopic, inbound: &Inbound) -> Box<Rejection> {
     let detail =
         format!("there are as many services and topics as are kept in mind, and {topic} is none of them");
@@ -571,13 +410,4 @@ fn too_many(topic: &ServiceTopic, inbound: &Inbound) -> Box<Rejection> {
 
 fn denied(detail: String) -> Flaw {
     Flaw { reason: RejectionReason::Denied, pointer: String::new(), detail }
-}
-
-/// What is at the bottom of it: what wraps that says only in whose words it came.
-fn cause(why: &Error) -> String {
-    let mut cause: &dyn std::error::Error = why;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
