@@ -10,6 +10,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    ops::Range,
     thread,
     time::Instant,
 };
@@ -43,10 +44,12 @@ fn main() {
     let said: Vec<Row> = rows().filter(|(_, topic)| topic.is_said()).collect();
     // A command is an entry in the journal and two in the command log.
     let told: Vec<Row> = rows().collect();
-    let mut rates: [Vec<f64>; 3] = Default::default();
+    let topics = said.iter().map(|(_, topic)| numbers(topic).len()).sum();
+    let mut rates: [Vec<f64>; 4] = Default::default();
     for round in 0..=ROUNDS {
         let loads = [
-            rate(address, "device", &device),
+            rate(address, "alone", &|client, number| device(1, client, number)),
+            rate(address, "device", &|client, number| device(topics, client, number)),
             rate(address, "said", &|client, number| service(&said, client, number)),
             rate(address, "told", &|client, number| service(&told, client, number)),
         ];
@@ -60,10 +63,13 @@ fn main() {
     runtime.block_on(gateway.stop());
 }
 
-fn tell(what: &str, [devices, said, told]: [f64; 3]) {
+fn tell(what: &str, [few, devices, said, told]: [f64; 4]) {
     println!(
-        "{what}: devices {devices:.0}/s; services say {said:.0}/s, ratio {:.2}; with commands {told:.0}/s, ratio {:.2}",
+        "{what}: a device for each client {few:.0}/s, as many as the services have topics {devices:.0}/s; \
+        services say {said:.0}/s, ratio {:.2} and {:.2}; with commands {told:.0}/s, ratio {:.2} and {:.2}",
+        said / few,
         said / devices,
+        told / few,
         told / devices
     );
 }
@@ -75,22 +81,27 @@ fn rows() -> impl Iterator<Item = Row> {
     KINDS.iter().flat_map(|kind| kind.topics.iter().map(move |topic| (kind, topic)))
 }
 
-/// What a device measures.
-fn device(client: usize, message: usize) -> (String, Vec<u8>) {
+/// What the devices of a client measure, so many of them.
+fn device(devices: usize, client: usize, message: usize) -> (String, Vec<u8>) {
+    let device = message % devices;
     let temperature = 20.0 + (message % 100) as f64 / 10.0;
     let payload = format!(
         r#"{{"temperature":{temperature},"humidity":48,"threshold":29,"over_threshold":false,"unit":"C"}}"#
     );
-    (format!("sensors/load{client}"), payload.into_bytes())
+    (format!("sensors/load{client}-{device}"), payload.into_bytes())
 }
 
 /// One row of the catalog after the other, each of a service of its kind.
 fn service(rows: &[Row], client: usize, message: usize) -> (String, Vec<u8>) {
     let (round, (kind, topic)) = (message / rows.len(), rows[message % rows.len()]);
-    let index =
-        topic.index.clone().map(|range| range.start + round as u16 % (range.end - range.start).min(NUMBERED));
+    let index = topic.index.as_ref().map(|range| range.start + (round % numbers(topic).len()) as u16);
     let example = topic.examples[round % topic.examples.len()];
     (format!("load{client}/{}{}", kind.name, topic.suffix_at(index)), example.as_bytes().to_vec())
+}
+
+/// The numbers that are spoken on in the place of a topic's placeholder: one if it has none.
+fn numbers(topic: &Topic) -> Range<usize> {
+    0..topic.index.as_ref().map_or(1, |range| (range.end - range.start).min(NUMBERED).into())
 }
 
 /// Messages a second, of all clients together, from the first CONNECT to the last acknowledgement.

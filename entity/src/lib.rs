@@ -8,5 +8,6 @@ pub mod journal;
 pub mod rejection_counts;
 pub mod rejections;
 pub mod retained;
+pub mod runs;
 pub mod sources;
 pub mod topics;

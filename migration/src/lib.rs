@@ -13,6 +13,7 @@ pub use sea_orm_migration::MigratorTrait;
 mod m20261121_000001_journal;
 mod m20261122_000001_lists;
 mod m20261122_000002_services;
+mod m20261122_000003_runs;
 
 pub struct Migrator;
 
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_journal::Migration),
             Box::new(m20261122_000001_lists::Migration),
             Box::new(m20261122_000002_services::Migration),
+            Box::new(m20261122_000003_runs::Migration),
         ]
     }
 }

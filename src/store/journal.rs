@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use entity::{command_states, commands, journal, rejection_counts, rejections, retained, sources, topics};
+use entity::{
+    command_states, commands, journal, rejection_counts, rejections, retained, runs, sources, topics,
+};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, IntoActiveModel, QuerySelect, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait, entity::prelude::*, sea_query::OnConflict,
@@ -14,6 +16,7 @@ use sea_orm::{
 
 use super::{
     Store,
+    paging::SLOT,
     rejections::Tally,
     words::{NO_ACTION, PresenceBody, ServiceBody, SessionBody, Word, class, kind},
 };
@@ -121,6 +124,8 @@ struct Memory {
     /// Ids of sources by their classes and names.
     sources: HashMap<i16, HashMap<String, i64>>,
     last_source: i64,
+    /// The slots of time that the sources' runs are in: of those that spoke since the start. A start begins anew.
+    slots: HashMap<i64, i64>,
     tally: Tally,
 }
 
@@ -138,7 +143,8 @@ impl Memory {
         for (id, class, name) in known {
             sources.entry(class).or_default().insert(name, id);
         }
-        Ok(Memory { head: super::head(db).await?, sources, last_source, tally: Tally::load(db).await? })
+        let (head, tally) = (super::head(db).await?, Tally::load(db).await?);
+        Ok(Memory { head, sources, last_source, slots: HashMap::new(), tally })
     }
 
     fn source(&self, class: i16, name: &str) -> Option<i64> {
@@ -153,6 +159,7 @@ struct Batch {
     placed: Vec<Option<Event>>,
     sources: Vec<sources::Model>,
     topics: Vec<topics::Model>,
+    runs: Vec<runs::Model>,
     journal: Vec<journal::Model>,
     commands: Vec<commands::Model>,
     states: Vec<command_states::Model>,
@@ -236,6 +243,12 @@ impl Batch {
             }
         };
         memory.head = seq;
+        if let Some(source) = source {
+            let slot = at.0 / SLOT;
+            if memory.slots.insert(source, slot) != Some(slot) {
+                self.runs.push(runs::Model { source, slot, first: seq.0 });
+            }
+        }
         self.journal.push(journal::Model { seq: seq.0, at: at.0, kind, source, body, replay_of });
         Ok(Some(event))
     }
@@ -327,6 +340,7 @@ impl Batch {
         let transaction = db.begin_with_options(options).await?;
         insert(&transaction, self.sources, None).await?;
         insert(&transaction, self.topics, None).await?;
+        insert(&transaction, self.runs, None).await?;
         insert(&transaction, self.journal, None).await?;
         insert(&transaction, self.commands, None).await?;
         insert(&transaction, self.states, None).await?;

@@ -173,7 +173,7 @@ mod tests {
         House, command, presence, reading, rejected, service, service_command, service_reading, session,
     };
     use super::*;
-    use crate::model::{CommandState, Event, Part};
+    use crate::model::{CommandState, Event, Part, Timestamp};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     #[tokio::test]
@@ -259,6 +259,35 @@ mod tests {
         assert_eq!((reading.temperature, reading.replay_of), (20.5, Some(Seq(1))));
         assert_eq!(new, drafts.map(|draft| draft.event.unwrap()));
         assert!(store.db().query_one_raw(statement(&store, "SELECT * FROM services")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn readings_from_before_there_were_runs_are_found_between_moments() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crosslink.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let db = connect(options, 1).await.unwrap();
+        Migrator::up(&db, Some(3)).await.unwrap();
+        db.execute_unprepared(
+            "PRAGMA application_id = 0x584C4E4B;
+            INSERT INTO sources (id, class, name, first_at) VALUES (1, 1, 'a', 7), (2, 1, 'b', 7);
+            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50)
+            INSERT INTO journal (seq, at, kind, source, body)
+            SELECT n, n % 7 * 300000000, 1, 1 + n % 2, CAST('{\"temperature\":20,\"humidity\":40,\"threshold\":29}' AS BLOB) FROM n",
+        )
+        .await
+        .unwrap();
+        db.close().await.unwrap();
+
+        let (store, _journal) = open(&path, Durability::Normal).await.unwrap();
+        let part = Part {
+            from: Some(Timestamp(600_000_000)),
+            to: Some(Timestamp(1_500_000_000)),
+            ..Part::of(None, 99)
+        };
+        let page = store.readings("a", part).await.unwrap();
+        let wanted = (1..=50).filter(|seq| seq % 2 == 0 && (2..5).contains(&(seq % 7)));
+        assert_eq!(page.items.len(), wanted.count());
     }
 
     fn statement(store: &Store, sql: &str) -> sea_orm::Statement {

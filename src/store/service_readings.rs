@@ -264,6 +264,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn however_the_clock_was_set_the_order_between_two_moments_is_that_of_time() {
+        const MINUTE: i64 = 60_000_000;
+        let mut house = House::new().await;
+        let topics = ["rig/a", "rig/b/1", "rig/a/1"].into_iter().cycle();
+        // Back and forth over an hour, several times the same moment.
+        let moments: Vec<i64> = (0..90).map(|n| n * n % 31 * 2 * MINUTE).collect();
+        let mut drafts: Vec<_> = topics.zip(&moments).map(|(topic, moment)| at(topic, *moment)).collect();
+        house.append(&mut drafts[..40]).await;
+        let mut house = house.restarted().await;
+        house.append(&mut drafts[40..]).await;
+        let read = async |part| {
+            told(&house.store.service_readings(&["rig/a", "rig/b"], None, part).await.unwrap()).0
+        };
+        for (from, to) in [(0, 70), (9, 10), (10, 10), (10, 33), (20, 40), (39, 62)] {
+            let (from, to) = (from * MINUTE, to * MINUTE);
+            let mut between: Vec<_> =
+                (1..).zip(&moments).filter(|(_, at)| (from..to).contains(*at)).collect();
+            between.sort_by_key(|(seq, at)| (**at, *seq));
+            let up: Vec<i64> = between.iter().map(|(seq, _)| *seq).collect();
+            let down: Vec<i64> = up.iter().rev().copied().collect();
+            let part =
+                |cursor| Part { cursor, from: Some(Timestamp(from)), to: Some(Timestamp(to)), limit: 90 };
+            assert_eq!(read(part(None)).await, down);
+            assert_eq!(read(part(Some(Cursor::After(Seq(0))))).await, up);
+            for (place, seq) in up.iter().enumerate() {
+                assert_eq!(read(part(Some(Cursor::After(Seq(*seq))))).await, up[place + 1..]);
+                assert_eq!(read(part(Some(Cursor::Before(Seq(*seq))))).await, down[up.len() - place..]);
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_part_of_each_service_is_the_part_of_that_service() {
         let house = house_of_twenty().await;
         let time = Part { from: Some(Timestamp(1)), ..Part::of(Some(Cursor::Before(Seq(12))), 2) };
@@ -354,7 +386,7 @@ mod tests {
             limit: 5,
         };
         let by_seq = "COVERING INDEX journal_source_kind_seq (source=? AND kind=?";
-        let by_time = "COVERING INDEX journal_source_kind_at_seq (source=? AND kind=? AND at>? AND at<?)";
+        let by_time = "INDEX journal_source_kind_seq (source=? AND kind=? AND seq>? AND seq<?)";
         for (part, wanted) in [
             (Part::of(None, 5), format!("{by_seq})")),
             (Part::of(Some(Cursor::Before(Seq(9))), 5), format!("{by_seq} AND seq<?)")),
@@ -362,14 +394,21 @@ mod tests {
             (moments(Cursor::Before(Seq(9))), by_time.to_owned()),
             (moments(Cursor::After(Seq(9))), by_time.to_owned()),
         ] {
+            let by_moments = super::by_time;
             let plan = house.plan(&places_of(&["rig/a", "rig/b"], None, &part)).await;
             assert!(plan.iter().any(|step| step.contains(&wanted)), "{plan:#?}");
             for index in ["sources_class_name", "topics_service_suffix"] {
                 assert!(plan.iter().any(|step| step.contains(index)), "{plan:#?}");
             }
             assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{plan:#?}");
-            // That of a page, and none of a topic.
-            assert_eq!(plan.iter().filter(|step| step.contains("TEMP B-TREE")).count(), 1, "{plan:#?}");
+            // That of a page, and none of a topic but of one run at a time.
+            assert_eq!(
+                plan.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY")).count(),
+                1,
+                "{plan:#?}"
+            );
+            let runs = "sqlite_autoindex_runs_1 (source=? AND slot>? AND slot<?)";
+            assert_eq!(plan.iter().any(|step| step.contains(runs)), by_moments(&part), "{plan:#?}");
         }
     }
 }
