@@ -21,6 +21,8 @@ pub struct Config {
     pub database: PathBuf,
     pub durability: Durability,
     pub pair: Pair,
+    /// Whether commands that can hurt take two steps.
+    pub arm_hazards: bool,
     /// Whether addresses other than loopback may be listened on.
     pub open: bool,
     /// Host names, beside loopback's and plain addresses, under which the gateway may be called.
@@ -94,6 +96,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::list("allow-origin", "ORIGIN", DOORS, "Origins of other pages that may use it"),
     Setting::text("broker", "BROKER", "embedded", DEVICES, "Which broker the devices speak to"),
     Setting::text("pair", "A,B", "raspberry,esp32", DEVICES, "The two devices that are cross-linked"),
+    Setting::switch("arm-hazards", DEVICES, "Commands that can hurt take two steps: arm, then execute"),
     Setting::switch("demo", DEVICES, "Start the simulated pair and a rig inside"),
     Setting::text("database", "URL", "sqlite://crosslink.db", STORAGE, "Where everything is kept"),
     Setting::text("durability", "LEVEL", "full", STORAGE, "`full` survives a power cut, `normal` is faster"),

@@ -68,7 +68,14 @@ impl Gateway {
             }
         };
         let health = Health::default();
-        let (desk, clerk) = desk::open(store.clone(), devices.clone(), broker.clone(), intake.clone());
+        let (desk, clerk) = desk::open(
+            &config,
+            store.clone(),
+            devices.clone(),
+            registry.clone(),
+            broker.clone(),
+            intake.clone(),
+        );
         let closing_inputs = CancellationToken::new();
         let parts = Parts {
             inputs,

@@ -21,6 +21,8 @@ pub struct Model {
     pub address: Option<String>,
     pub idempotency_key: Option<String>,
     pub accepted_at: i64,
+    /// For how long its answer is waited for.
+    pub timeout_ms: Option<i64>,
     /// As in the newest of its `command_states`: commands are found by it.
     pub state: i16,
 }

@@ -14,6 +14,7 @@ mod m20261121_000001_journal;
 mod m20261122_000001_lists;
 mod m20261122_000002_services;
 mod m20261122_000003_runs;
+mod m20261122_000004_answers;
 
 pub struct Migrator;
 
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_lists::Migration),
             Box::new(m20261122_000002_services::Migration),
             Box::new(m20261122_000003_runs::Migration),
+            Box::new(m20261122_000004_answers::Migration),
         ]
     }
 }

@@ -20,11 +20,11 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     address::Place,
-    catalog::Kind,
+    catalog::{Kind, Topic},
     error::Error,
     model::{
-        Event, Pair, Rejection, RejectionReason, Replay, Retained, ServiceName, SessionEnd, SessionId,
-        Timestamp,
+        CommandRecord, Pair, Rejection, RejectionReason, Replay, Retained, Seq, ServiceName, SessionEnd,
+        SessionId, Timestamp,
     },
 };
 
@@ -61,14 +61,29 @@ pub enum Input {
     Publish(Inbound),
     Started(Started),
     Ended(Ended),
+    /// A command is to be accepted. The answer is its record with its place, or why not.
+    Accept {
+        accept: Box<Accept>,
+        done: oneshot::Sender<Result<CommandRecord, Error>>,
+    },
+    /// A command's message is about to go out: what comes behind this may answer it.
+    Announced {
+        ticket: Ticket,
+        at: Timestamp,
+    },
+    /// It is out, to so many clients.
+    Sent {
+        ticket: Ticket,
+        receivers: usize,
+    },
     /// A subscriber acknowledged this command's message.
     Delivered {
-        command: crate::model::Seq,
+        command: Seq,
     },
-    /// Something the gateway itself adds to history. The answer is the event with its place.
-    Derived {
-        event: Event,
-        done: oneshot::Sender<Event>,
+    /// The time of a command is over.
+    Lapsed {
+        ticket: Ticket,
+        at: Timestamp,
     },
     /// A person says what kind a service is, or takes it back.
     Pin {
@@ -81,6 +96,21 @@ pub enum Input {
         rejection: Rejection,
         done: oneshot::Sender<Replay>,
     },
+}
+
+/// A command as its sender counts them: it has no place in the journal yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// A command that is to be accepted.
+#[derive(Debug)]
+pub struct Accept {
+    pub ticket: Ticket,
+    pub record: CommandRecord,
+    /// How it is answered, if it is.
+    pub rule: Option<&'static Topic>,
+    /// Even if its firmware's client is known to be gone.
+    pub offline: bool,
 }
 
 /// That a service is of this kind.
@@ -234,14 +264,14 @@ impl Intake {
         self.0.crowd.load(Ordering::Relaxed) >= CROWD_KIB
     }
 
-    /// Writes an event of the gateway's own, and tells its place once it is history.
-    pub async fn record(&self, event: Event) -> Result<Event, Error> {
+    /// Accepts a command, and gives its record once that is history.
+    pub async fn accept(&self, accept: Accept) -> Result<CommandRecord, Error> {
         if self.failing() {
             return Err(Error::Unavailable("the journal"));
         }
-        let (done, place) = oneshot::channel();
-        self.send(Input::Derived { event, done });
-        place.await.map_err(|_| Error::Unavailable("the journal"))
+        let (done, accepted) = oneshot::channel();
+        self.send(Input::Accept { accept: Box::new(accept), done });
+        accepted.await.map_err(|_| Error::Unavailable("the journal"))?
     }
 
     /// Looks at a rejected message anew, and tells what became of it once that is history.
@@ -290,8 +320,11 @@ impl Inputs {
                 Input::Publish(inbound) => inbound.room as usize,
                 Input::Started(_)
                 | Input::Ended(_)
+                | Input::Accept { .. }
+                | Input::Announced { .. }
+                | Input::Sent { .. }
                 | Input::Delivered { .. }
-                | Input::Derived { .. }
+                | Input::Lapsed { .. }
                 | Input::Replay { .. }
                 | Input::Pin { .. } => 0,
             })
@@ -317,8 +350,11 @@ fn crowd(input: &Input) -> usize {
         Input::Publish(inbound) if inbound.room == 0 => cost(inbound) as usize,
         Input::Started(_) | Input::Ended(_) => 1,
         Input::Publish(_)
+        | Input::Accept { .. }
+        | Input::Announced { .. }
+        | Input::Sent { .. }
         | Input::Delivered { .. }
-        | Input::Derived { .. }
+        | Input::Lapsed { .. }
         | Input::Replay { .. }
         | Input::Pin { .. } => 0,
     }

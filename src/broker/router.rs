@@ -6,7 +6,10 @@
 
 #![allow(clippy::disallowed_types)]
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -47,6 +50,8 @@ pub struct Header {
     pub origin: SessionId,
     /// The command that the message is, when the gateway sent it.
     pub command: Option<Seq>,
+    /// How long it may wait for a stalled client, to the millisecond. Zero is for as long as the client may.
+    pub life: Duration,
     pub qos: QoS,
     pub retain: bool,
 }
@@ -276,7 +281,7 @@ fn packet(number: u64, header: Header, topic: &str, payload: &[u8]) -> Packet {
 }
 
 const RETAIN: u8 = 0b100;
-const HEADER_BYTES: usize = 25;
+const HEADER_BYTES: usize = 29;
 
 impl Header {
     /// The payload with the header before it. The router so never sees an empty payload, which would
@@ -287,6 +292,7 @@ impl Header {
         bytes.put_u64(self.number);
         bytes.put_i64(self.origin.0);
         bytes.put_i64(self.command.map_or(0, |command| command.0));
+        bytes.put_u32(u32::try_from(self.life.as_millis()).unwrap_or(u32::MAX));
         bytes.put_slice(payload);
         bytes.freeze()
     }
@@ -302,6 +308,7 @@ impl Header {
             number: payload.get_u64(),
             origin: SessionId(payload.get_i64()),
             command: Some(Seq(payload.get_i64())).filter(|command| *command != Seq::ZERO),
+            life: Duration::from_millis(payload.get_u32().into()),
             qos: QoS::from_u8(flags & 0b11)?,
             retain: flags & RETAIN != 0,
         };

@@ -3,6 +3,7 @@
 //! One table, [`KINDS`], feeds every surface: what comes by MQTT is checked with it, REST, GraphQL, OpenAPI, AsyncAPI
 //! and the simulator are made of it. To add a kind, edit `kinds.rs` and nothing else.
 
+mod answer;
 pub mod kinds;
 mod scalar;
 mod shape;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use self::{
+    answer::{Difference, Verdict},
     kinds::{KINDS, Payload},
     scalar::{Count, MathValue, Percent, Position, Ratio},
     shape::{Shape, schemas},
@@ -243,6 +245,11 @@ impl Topic {
     /// Whether the device speaks here. What is fed to it is told by it as well: nobody else sends it.
     pub fn is_said(&self) -> bool {
         self.class != Class::Command
+    }
+
+    /// Whether the device says that a command was heard.
+    pub fn is_answered(&self) -> bool {
+        self.answer != Answer::None
     }
 
     /// How well a payload fits.

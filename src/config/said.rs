@@ -122,6 +122,7 @@ impl Said {
             open,
             allow_host: self.of("allow-host").hosts()?,
             allow_origin: self.of("allow-origin").origins()?,
+            arm_hazards: self.of("arm-hazards").boolean()?,
             demo: self.of("demo").boolean()?,
             log: self.of("log").levels()?,
             log_format: self

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     address,
-    desk::{Origin, Wait},
+    desk::{Ask, Origin, Wait},
     model::{Action, CommandRecord, Cursor, Page, Replay, Seq, ServiceName, Surface},
     store::RejectionFilter,
 };
@@ -142,7 +142,7 @@ async fn send(
 ) -> Result<CommandRecord, Problem> {
     let Peer(address) = context.data_opt().cloned().unwrap_or_default();
     let origin = Origin { surface: Surface::GraphQl, address, idempotency_key };
-    Ok(app(context).desk.send(&device, action, origin, Wait::Acknowledged).await?)
+    Ok(app(context).desk.send(Ask::play(&device, action), origin, Wait::Final).await?)
 }
 
 fn named(context: &Context<'_>, firmware: &str, service: &str) -> Result<ServiceName, Problem> {

@@ -35,6 +35,12 @@ impl From<Error> for Problem {
             | Error::Invalid(_)
             | Error::IdempotencyConflict(_)
             | Error::KindContradicted { .. }
+            | Error::CommandInFlight { .. }
+            | Error::DeviceOffline { .. }
+            | Error::KindAmbiguous { .. }
+            | Error::PayloadInvalid(_)
+            | Error::ArmingRequired(_)
+            | Error::ConfirmationTimeout(_)
             | Error::Unavailable(_)
             | Error::Setup(_) => problem.to_string(),
         };

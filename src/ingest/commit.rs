@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Batch, Ingest, Pinning, RETRY, SLOW};
+use super::{Accepted, Batch, Ingest, Pinning, RETRY, SLOW};
 use crate::{
     error::Error,
     health::Trouble,
@@ -45,6 +45,7 @@ impl Ingest {
         self.registry.apply(&told);
         self.learnt(&told);
         self.hub.tell(&told);
+        self.desk.tell(&told);
         for Pinning { draft, done } in batch.pins {
             let told = match draft {
                 Ok(Some(index)) if events[index].is_none() => Err(Error::Unavailable("the journal")),
@@ -57,10 +58,14 @@ impl Ingest {
             // Whoever asked may have gone.
             let _ = done.send(told);
         }
-        for (index, reply) in batch.replies {
-            if let Some(event) = &events[index] {
-                // Whoever asked may have gone.
-                let _ = reply.send(Event::clone(event));
+        for Accepted { draft, ticket, done } in batch.accepted {
+            match events[draft].as_deref() {
+                Some(Event::Command(record)) => {
+                    self.docket.settle(ticket, record);
+                    // Whoever asked may have gone.
+                    let _ = done.send(Ok(record.clone()));
+                }
+                _ => self.docket.lose(ticket),
             }
         }
         for replayed in batch.replays {
@@ -68,9 +73,6 @@ impl Ingest {
         }
         for ack in batch.acks {
             ack.settle();
-        }
-        for command in batch.delivered {
-            self.desk.acknowledged(command);
         }
         for device in batch.doubtful {
             self.truth.tell(&self.broker, &device, self.watch.status(&device));

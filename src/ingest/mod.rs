@@ -26,16 +26,16 @@ use self::{
 };
 use crate::{
     address::{Address, Place},
-    broker::{Ack, Broker, Ended, Inbound, Input, Inputs, Pin, Started},
-    desk::Desk,
+    broker::{Accept, Ack, Broker, Ended, Inbound, Input, Inputs, Pin, Started, Ticket},
+    desk::{Desk, Docket, Heard, Speakers},
     devices::Devices,
     error::Error,
     health::Health,
     hub::Hub,
     json::Flaw,
     model::{
-        CommandRecord, CommandState, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq,
-        ServiceName, ServiceTopic, SessionChange, Target, Timestamp,
+        CommandRecord, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq, ServiceName,
+        ServiceTopic, SessionChange, Target, Timestamp,
     },
     presence::{Signal, Watch},
     registry::{Book, Registry},
@@ -70,6 +70,8 @@ pub struct Ingest {
     /// The services as this batch leaves them.
     book: Book,
     registry: Registry,
+    docket: Docket,
+    speakers: Speakers,
     hinted: HashSet<(Arc<str>, String)>,
     /// Names that were commanded and have never spoken.
     silent: HashSet<String>,
@@ -93,13 +95,20 @@ pub struct Parts {
 struct Batch {
     drafts: Vec<Draft>,
     acks: Vec<Ack>,
-    replies: Vec<(usize, oneshot::Sender<Event>)>,
+    /// Commands that are accepted, and where the batch says so.
+    accepted: Vec<Accepted>,
     /// Who wants to pin a service, and waits until that is written, or what is against it.
     pins: Vec<Pinning>,
     replays: Vec<Replayed>,
-    delivered: Vec<Seq>,
     /// Devices whose retained presence may no longer be true.
     doubtful: HashSet<String>,
+}
+
+/// A command that is accepted, and who waits for that to be written.
+struct Accepted {
+    draft: usize,
+    ticket: Ticket,
+    done: oneshot::Sender<Result<CommandRecord, Error>>,
 }
 
 /// A service that is pinned, or no longer is, or cannot be.
@@ -123,14 +132,8 @@ impl Ingest {
             .collect();
         let (watch, changes) = Watch::restored(known, at, Instant::now());
         let mut drafts: Vec<Draft> = changes.into_iter().map(|change| of(Event::Presence(change))).collect();
-        for mut record in store.unfinished_commands().await? {
-            record.state = match record.state {
-                CommandState::Accepted => CommandState::Expired,
-                _ => CommandState::Unconfirmable,
-            };
-            record.at = at;
-            drafts.push(of(Event::Command(record)));
-        }
+        let left = store.unfinished_commands().await?.into_iter();
+        drafts.extend(left.map(|record| of(Event::Command(Docket::left(record, at)))));
         if !drafts.is_empty() {
             journal.append(&mut drafts).await?;
         }
@@ -154,6 +157,8 @@ impl Ingest {
             pair,
             book,
             registry,
+            docket: Docket::default(),
+            speakers: Speakers::default(),
             hinted: HashSet::new(),
             silent: HashSet::new(),
         })
@@ -202,18 +207,52 @@ impl Ingest {
             Input::Publish(inbound) => self.publish(inbound, batch),
             Input::Started(started) => self.started(started, batch),
             Input::Ended(ended) => self.ended(ended, batch),
-            Input::Delivered { command } => batch.delivered.push(command),
-            Input::Derived { event, done } => {
-                batch.replies.push((batch.drafts.len(), done));
-                batch.drafts.push(of(event));
+            Input::Delivered { command } => {
+                batch.commands(self.docket.delivered(command, Timestamp::now()));
             }
+            Input::Accept { accept, done } => self.accept(*accept, done, batch),
+            Input::Announced { ticket, at } => self.docket.announce(ticket, at),
+            Input::Sent { ticket, receivers } => {
+                batch.commands(self.docket.published(ticket, receivers, Instant::now()));
+            }
+            Input::Lapsed { ticket, at } => batch.commands(self.docket.lapse(ticket, at, Instant::now())),
             Input::Replay { rejection, done } => self.replay(&rejection, done, batch),
             Input::Pin { service, pin, done } => self.pin(&service, pin, done, batch),
         }
     }
 
+    /// Accepts a command, unless its device is gone or has another one to answer.
+    fn accept(
+        &mut self,
+        accept: Accept,
+        done: oneshot::Sender<Result<CommandRecord, Error>>,
+        batch: &mut Batch,
+    ) {
+        let ticket = accept.ticket;
+        let firmware = accept.record.target.service().map(ServiceTopic::firmware);
+        let gone =
+            firmware.filter(|_| !accept.offline).and_then(|name| Some((name, self.speakers.gone(name)?)));
+        let accepted = match gone {
+            Some((firmware, client)) => {
+                Err(Error::DeviceOffline { firmware: firmware.to_owned(), client_id: client.to_string() })
+            }
+            None => self.docket.accept(accept, Instant::now()),
+        };
+        match accepted {
+            Ok(record) => {
+                batch.accepted.push(Accepted { draft: batch.drafts.len(), ticket, done });
+                batch.drafts.push(of(Event::Command(record)));
+            }
+            // Whoever asked may have gone.
+            Err(why) => drop(done.send(Err(why))),
+        }
+    }
+
     fn publish(&mut self, mut inbound: Inbound, batch: &mut Batch) {
         batch.acks.extend(inbound.ack.take());
+        if let Place::Known { address: Address::Service(topic), .. } = &inbound.place {
+            self.docket.overheard(topic);
+        }
         let now = Instant::now();
         let retained = inbound.kept.then(|| inbound.retained());
         if let Some(retained) = &retained
@@ -223,7 +262,7 @@ impl Ingest {
             batch.doubtful.insert(device.clone());
         }
         let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);
-        let mut learnt = None;
+        let (mut learnt, mut heard) = (None, Heard::default());
         let (event, said) =
             match interpret(&self.book, &inbound).and_then(|known| self.admit(known, &inbound)) {
                 Ok(Interpreted { meaning, alias }) => {
@@ -246,6 +285,10 @@ impl Ingest {
                         }
                         Meaning::ServiceReading { reading, fits, hinted } => {
                             learnt = self.book.observe(&reading, fits, hinted);
+                            if !inbound.will {
+                                self.speakers.spoke(reading.topic.firmware(), &inbound.client_id);
+                                heard = self.docket.heard(&reading, 1 + i64::from(learnt.is_some()), now);
+                            }
                             (Some(Event::ServiceReading(reading)), None)
                         }
                         Meaning::Nothing => (None, None),
@@ -256,11 +299,13 @@ impl Ingest {
                     (Some(Event::Rejection(*rejection)), None)
                 }
             };
+        batch.commands(heard.before);
         if event.is_some() || retained.is_some() {
             batch.drafts.push(Draft { event, retained });
         }
         // Right behind what told it.
         batch.drafts.extend(learnt.map(|change| of(Event::Service(change))));
+        batch.commands(heard.after);
         if let Some((device, said)) = said {
             let device = device.as_str();
             let signal = match said {
@@ -335,6 +380,7 @@ impl Ingest {
         let Started { session, client_id, address, at, .. } = started;
         let signal = Signal::Started { session, client_id: &client_id, will: will.as_deref() };
         let changes = self.watch.observe(signal, at, Instant::now());
+        self.speakers.started(client_id.clone(), session);
         let client_id = client_id.to_string();
         let change = SessionChange { seq: Seq::ZERO, at, session, client_id, address, ended: None };
         batch.drafts.push(of(Event::Session(change)));
@@ -345,6 +391,7 @@ impl Ingest {
         let Ended { session, client_id, address, at, end, will_published, successor } = ended;
         let signal = Signal::Ended { session, end, will_published, successor };
         let changes = self.watch.observe(signal, at, Instant::now());
+        self.speakers.ended(&client_id, session);
         let client_id = client_id.to_string();
         let change = SessionChange { seq: Seq::ZERO, at, session, client_id, address, ended: Some(end) };
         batch.drafts.push(of(Event::Session(change)));
@@ -378,6 +425,10 @@ enum Said {
 }
 
 impl Batch {
+    fn commands(&mut self, records: impl IntoIterator<Item = CommandRecord>) {
+        self.drafts.extend(records.into_iter().map(|record| of(Event::Command(record))));
+    }
+
     fn changes(&mut self, changes: Vec<PresenceChange>) {
         for change in changes {
             self.doubtful.insert(change.device.clone());
@@ -392,7 +443,13 @@ fn age(inputs: &[Input]) -> Duration {
         Input::Publish(inbound) => Some(inbound.at),
         Input::Started(started) => Some(started.at),
         Input::Ended(ended) => Some(ended.at),
-        Input::Delivered { .. } | Input::Derived { .. } | Input::Replay { .. } | Input::Pin { .. } => None,
+        Input::Accept { .. }
+        | Input::Announced { .. }
+        | Input::Sent { .. }
+        | Input::Delivered { .. }
+        | Input::Lapsed { .. }
+        | Input::Replay { .. }
+        | Input::Pin { .. } => None,
     });
     let millis = came.map_or(0, |at| Timestamp::now().millis_since(at));
     Duration::from_millis(millis.unsigned_abs())

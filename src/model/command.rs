@@ -72,12 +72,26 @@ impl Action {
 pub enum CommandState {
     /// It is in the command log and not yet published.
     Accepted,
-    /// Its message is out.
+    /// Its message is out; if the device can answer, its answer is waited for.
     Published,
+    /// The device answered that it is as it was told. Final.
+    Confirmed,
+    /// The device answered that it did not do it; `reason` is what it said. Final.
+    Refused,
+    /// The device answered something else than it was told; see `mismatches`. Final.
+    Mismatch,
+    /// No answer came in time. One that comes late is attached. Final.
+    TimedOut,
     /// It was published; the device has no way to answer it. Final.
     Unconfirmable,
-    /// It could not be published in time, or the gateway stopped before it was. Final.
+    /// It was not published in time, or the gateway stopped while its answer was waited for; see `reason`. Final.
     Expired,
+}
+
+impl CommandState {
+    pub fn is_final(self) -> bool {
+        !matches!(self, CommandState::Accepted | CommandState::Published)
+    }
 }
 
 /// What became of the command's message.
@@ -130,6 +144,17 @@ pub struct CommandRecord {
     pub state: CommandState,
     /// What became of its message. Absent before it is published.
     pub delivery: Option<Delivery>,
+    /// For how long the device's answer is waited for, in milliseconds. Null where none is.
+    pub timeout_ms: Option<u32>,
+    /// What the device answered.
+    pub answer: Option<Answer>,
+    /// What the device reports otherwise than it was told.
+    pub mismatches: Vec<Mismatch>,
+    /// Why it was refused, in the device's own words; why it expired: `RESTART` or `JOURNAL_BEHIND`. Null in other states.
+    pub reason: Option<String>,
+    /// While it was under way, another client published on its topic, or an earlier command there was not answered: the
+    /// answer may be that of another command.
+    pub ambiguous: bool,
     /// Where it came in.
     pub surface: Surface,
     /// The MQTT client that published it, when it came by MQTT.
@@ -138,6 +163,34 @@ pub struct CommandRecord {
     pub address: Option<String>,
     /// The key under which the same command again is this record.
     pub idempotency_key: Option<String>,
+}
+
+/// What a device answered to a command.
+#[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
+#[graphql(name = "CommandAnswer")]
+#[schema(as = CommandAnswer)]
+pub struct Answer {
+    /// The seq of the reading that it is.
+    pub seq: Seq,
+    /// When it came.
+    pub at: Timestamp,
+    /// Where it came.
+    pub topic: String,
+    /// JSON, byte for byte as on the wire.
+    pub payload: String,
+    /// It came after the command had timed out.
+    pub late: bool,
+}
+
+/// A field that a device reports otherwise than it was told. Numbers are compared as the device has them, in 32 bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, ToSchema)]
+pub struct Mismatch {
+    /// JSON pointer into the command's payload.
+    pub pointer: String,
+    /// The value that was sent, as JSON.
+    pub sent: String,
+    /// The value that the device reports, as JSON.
+    pub reported: String,
 }
 
 /// Whom a command is for.
@@ -221,7 +274,12 @@ impl CommandRecord {
         match self.state {
             CommandState::Published => true,
             CommandState::Unconfirmable => self.id == self.seq,
-            CommandState::Accepted | CommandState::Expired => false,
+            CommandState::Accepted
+            | CommandState::Confirmed
+            | CommandState::Refused
+            | CommandState::Mismatch
+            | CommandState::TimedOut
+            | CommandState::Expired => false,
         }
     }
 }

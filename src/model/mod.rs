@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 pub use self::{
     client::{ClientSession, ProtocolVersion, TopicFilter},
-    command::{Action, CommandRecord, CommandState, Delivery, Surface, Target},
+    command::{Action, Answer, CommandRecord, CommandState, Delivery, Mismatch, Surface, Target},
     page::{Cursor, Page, Part},
     presence::{
         Presence, PresenceChange, PresencePayload, PresenceReason, SessionChange, SessionEnd, Status,
@@ -75,6 +75,10 @@ impl Event {
                 record.seq = seq;
                 if record.id == Seq::ZERO {
                     record.id = seq;
+                }
+                // An answer stands close before what it makes of the command: until now it says how far.
+                if let Some(answer) = record.answer.as_mut().filter(|answer| answer.seq < Seq::ZERO) {
+                    answer.seq = Seq(seq.0 + answer.seq.0);
                 }
             }
             Event::Rejection(rejection) => rejection.seq = seq,

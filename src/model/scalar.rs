@@ -1,6 +1,6 @@
 //! Places, moments and sessions, as they go out by JSON and GraphQL.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -67,6 +67,11 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     pub fn now() -> Timestamp {
         Timestamp(Utc::now().timestamp_micros())
+    }
+
+    /// So long after this moment.
+    pub fn after(self, time: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// Milliseconds from `earlier` to here, never negative.

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::App,
     catalog::Payload,
-    desk::{Origin, Wait},
+    desk::{Ask, Origin, Wait},
     error::Error,
     model::{Action, CommandRecord, CommandState, Cursor, Page, Part, Seq, Surface},
     store::CommandFilter,
@@ -131,7 +131,7 @@ pub async fn send(
     patience: Patience,
     Body(command): Body<Command>,
 ) -> Result<Sent, Problem> {
-    let record = app.desk.send(&device, command.action, origin, patience.wait()).await?;
+    let record = app.desk.send(Ask::play(&device, command.action), origin, patience.wait()).await?;
     Ok(Sent { record: Record::of(&app, record), patience })
 }
 
@@ -231,7 +231,7 @@ pub enum Patience {
 impl Patience {
     fn wait(self) -> Wait {
         match self {
-            Patience::Usual => Wait::Acknowledged,
+            Patience::Usual => Wait::Final,
             Patience::RespondAsync => Wait::Recorded,
         }
     }

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::{answers::WhenKeptOut, commands::origin, problem::nothing_at};
 use crate::{
     app::App,
-    desk::Wait,
+    desk::{Ask, Wait},
     model::{Action, CommandRecord},
 };
 
@@ -50,7 +50,7 @@ async fn order(app: &App, peer: SocketAddr, action: &str, device: &str) -> Resul
         return Err(Refusal::UnknownDevice);
     }
     let action = Action::named(action).ok_or(Refusal::UnknownAction)?;
-    let sent = app.desk.send(device, action, origin(peer, None), Wait::Out).await;
+    let sent = app.desk.send(Ask::play(device, action), origin(peer, None), Wait::Out).await;
     sent.map_err(|why| {
         warn!(device, "could not send '{}' to {device}: {why}", action.name());
         Refusal::Failed { device: device.to_owned() }

@@ -91,7 +91,14 @@ impl From<Error> for Problem {
         let status = match &error {
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::IdempotencyConflict(_) | Error::KindContradicted { .. } => StatusCode::CONFLICT,
+            Error::IdempotencyConflict(_)
+            | Error::KindContradicted { .. }
+            | Error::CommandInFlight { .. }
+            | Error::DeviceOffline { .. }
+            | Error::KindAmbiguous { .. } => StatusCode::CONFLICT,
+            Error::PayloadInvalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::ArmingRequired(_) => StatusCode::LOCKED,
+            Error::ConfirmationTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Setup(why) => return internal(why),
             Error::Internal(why) => return internal(&format!("{why:#}")),

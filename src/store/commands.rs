@@ -22,8 +22,8 @@ use super::{
 use crate::{
     error::Error,
     model::{
-        Action, CommandRecord, CommandState, Delivery, Page, Part, Seq, ServiceTopic, Surface, Target,
-        Timestamp,
+        Action, Answer, CommandRecord, CommandState, Delivery, Page, Part, Seq, ServiceTopic, Surface,
+        Target, Timestamp,
     },
 };
 
@@ -203,7 +203,7 @@ impl Store {
         query: &SelectStatement,
         room: &mut usize,
     ) -> Result<(Vec<CommandRecord>, bool), Error> {
-        let (rows, whole) = self.weighed(query, room, |row: &CommandRow| row.payload.len()).await?;
+        let (rows, whole) = self.weighed(query, room, CommandRow::weight).await?;
         let records = rows.into_iter().map(CommandRow::record).collect::<Result<_, _>>()?;
         Ok((records, whole))
     }
@@ -315,6 +315,15 @@ struct CommandRow {
     client_id: Option<String>,
     address: Option<String>,
     idempotency_key: Option<String>,
+    timeout_ms: Option<i64>,
+    ambiguous: bool,
+    reason: Option<String>,
+    mismatches: Option<String>,
+    answer_seq: Option<i64>,
+    answer_at: Option<i64>,
+    answer_topic: Option<String>,
+    answer: Option<Vec<u8>>,
+    late: bool,
 }
 
 impl CommandRow {
@@ -325,6 +334,14 @@ impl CommandRow {
                 states::Column::Seq.as_column_ref(),
                 states::Column::State.as_column_ref(),
                 states::Column::Delivery.as_column_ref(),
+                states::Column::Ambiguous.as_column_ref(),
+                states::Column::Reason.as_column_ref(),
+                states::Column::Mismatches.as_column_ref(),
+                states::Column::AnswerSeq.as_column_ref(),
+                states::Column::AnswerAt.as_column_ref(),
+                states::Column::AnswerTopic.as_column_ref(),
+                states::Column::Answer.as_column_ref(),
+                states::Column::Late.as_column_ref(),
                 journal::Column::At.as_column_ref(),
                 column(commands::Column::Id),
                 column(commands::Column::AcceptedAt),
@@ -335,6 +352,7 @@ impl CommandRow {
                 column(commands::Column::ClientId),
                 column(commands::Column::Address),
                 column(commands::Column::IdempotencyKey),
+                column(commands::Column::TimeoutMs),
             ])
             .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "source")
             .from(states::Entity)
@@ -356,11 +374,28 @@ impl CommandRow {
             .take()
     }
 
+    /// What a device and who commands it choose the size of, in bytes.
+    fn weight(&self) -> usize {
+        let answer = self.answer.as_ref().map_or(0, Vec::len);
+        let texts = [&self.reason, &self.mismatches].into_iter().flatten().map(String::len);
+        self.payload.len() + answer + texts.sum::<usize>()
+    }
+
     fn record(self) -> Result<CommandRecord, Error> {
         let target = if self.action == NO_ACTION {
             Target::Service(self.source.parse().map_err(|_| nameless(self.seq, &self.source))?)
         } else {
             Target::Device { device: self.source, action: Action::of(self.action, self.seq)? }
+        };
+        let answer = match (self.answer_seq, self.answer_at, self.answer_topic, self.answer) {
+            (Some(seq), Some(at), Some(topic), Some(payload)) => Some(Answer {
+                seq: Seq(seq),
+                at: Timestamp(at),
+                topic,
+                payload: String::from_utf8(payload).map_err(|why| unreadable(self.seq, why))?,
+                late: self.late,
+            }),
+            _ => None,
         };
         Ok(CommandRecord {
             id: Seq(self.id),
@@ -376,6 +411,19 @@ impl CommandRow {
             client_id: self.client_id,
             address: self.address,
             idempotency_key: self.idempotency_key,
+            timeout_ms: self
+                .timeout_ms
+                .map(u32::try_from)
+                .transpose()
+                .map_err(|why| unreadable(self.seq, why))?,
+            ambiguous: self.ambiguous,
+            reason: self.reason,
+            mismatches: self
+                .mismatches
+                .as_deref()
+                .map_or(Ok(Vec::new()), serde_json::from_str)
+                .map_err(|why| unreadable(self.seq, why))?,
+            answer,
         })
     }
 }

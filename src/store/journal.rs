@@ -25,7 +25,7 @@ use crate::{
     model::{CommandRecord, Event, Rejection, Retained, Seq, ServiceTopic, Target, Timestamp},
 };
 
-/// The widest table has 12 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
+/// The widest table has 13 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
 const ROWS_PER_STATEMENT: usize = 500;
 
 /// With which the gateway sends every command.
@@ -219,7 +219,7 @@ impl Batch {
                     Target::Device { device, .. } => self.source(class::DEVICE, device, at, memory),
                     Target::Service(topic) => self.topic(topic, at, memory),
                 };
-                self.command(record, source);
+                self.command(record, source).map_err(Error::internal)?;
                 (kind::COMMAND, Some(source), None)
             }
             Event::Rejection(rejection) => {
@@ -276,7 +276,7 @@ impl Batch {
         source
     }
 
-    fn command(&mut self, record: &CommandRecord, source: i64) {
+    fn command(&mut self, record: &CommandRecord, source: i64) -> Result<(), serde_json::Error> {
         if record.id == record.seq {
             self.commands.push(commands::Model {
                 id: record.id.0,
@@ -290,17 +290,30 @@ impl Batch {
                 address: record.address.clone(),
                 idempotency_key: record.idempotency_key.clone(),
                 accepted_at: record.accepted_at.0,
+                timeout_ms: record.timeout_ms.map(Into::into),
                 state: record.state.number(),
             });
         } else {
             self.moved.insert(record.id.0, record.state.number());
         }
+        let mismatches = Some(&record.mismatches).filter(|mismatches| !mismatches.is_empty());
+        let answer = record.answer.as_ref();
         self.states.push(command_states::Model {
             seq: record.seq.0,
             command: record.id.0,
             state: record.state.number(),
             delivery: record.delivery.map(Word::number),
+            ambiguous: record.ambiguous,
+            reason: record.reason.clone(),
+            mismatches: mismatches.map(serde_json::to_string).transpose()?,
+            answer_seq: answer.map(|answer| answer.seq.0),
+            answer_at: answer.map(|answer| answer.at.0),
+            answer_topic: answer.map(|answer| answer.topic.clone()),
+            answer: answer.map(|answer| answer.payload.clone().into_bytes()),
+            late: answer.is_some_and(|answer| answer.late),
+            hash: None,
         });
+        Ok(())
     }
 
     fn rejection(&mut self, rejection: &Rejection, size: i64) {

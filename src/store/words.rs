@@ -79,6 +79,10 @@ impl Word for CommandState {
         CommandState::Published,
         CommandState::Unconfirmable,
         CommandState::Expired,
+        CommandState::Confirmed,
+        CommandState::Refused,
+        CommandState::Mismatch,
+        CommandState::TimedOut,
     ];
 
     fn number(self) -> i16 {
@@ -87,6 +91,10 @@ impl Word for CommandState {
             CommandState::Published => 2,
             CommandState::Unconfirmable => 3,
             CommandState::Expired => 4,
+            CommandState::Confirmed => 5,
+            CommandState::Refused => 6,
+            CommandState::Mismatch => 7,
+            CommandState::TimedOut => 8,
         }
     }
 }
@@ -254,7 +262,7 @@ mod tests {
     fn every_number_is_listed() {
         assert_eq!(numbers::<Action>(), [1, 2, 3]);
         assert_eq!(numbers::<Surface>(), [1, 2, 3]);
-        assert_eq!(numbers::<CommandState>(), [1, 2, 3, 4]);
+        assert_eq!(numbers::<CommandState>(), [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(numbers::<Delivery>(), [1, 2, 3]);
         assert_eq!(numbers::<RejectionReason>(), (1..=11).collect::<Vec<_>>());
         assert!(Action::of(9, 1).is_err());

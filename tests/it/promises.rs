@@ -313,6 +313,11 @@ async fn commands_that_a_killed_gateway_left_come_to_an_end() {
             client_id: None,
             address: None,
             idempotency_key: None,
+            timeout_ms: None,
+            answer: None,
+            mismatches: Vec::new(),
+            reason: None,
+            ambiguous: false,
         };
         let draft = store::Draft { event: Some(Event::Command(record)), retained: None };
         journal.append(&mut [draft]).await.unwrap();

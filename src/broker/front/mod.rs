@@ -25,7 +25,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Duration, Instant},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{clients::Clients, codec::QoS, retained::RetainedMessages, subscriptions::Subscriptions};
@@ -60,6 +63,8 @@ pub struct Message {
     pub retain: bool,
     /// The command that it is.
     pub command: Option<Seq>,
+    /// It loses its worth when it waited so long for a stalled client. Zero is for as long as the client may.
+    pub life: Duration,
 }
 
 /// What the sessions share.
@@ -128,6 +133,7 @@ impl Broker {
                 number: 0,
                 origin: GATEWAY,
                 command: message.command,
+                life: message.life,
                 qos: message.qos,
                 retain: message.retain,
             };
@@ -142,7 +148,14 @@ impl Broker {
         if !self.0.retained.replace(standing, truth) {
             return false;
         }
-        self.publish(Message { topic, payload, qos: PRESENCE.qos, retain: PRESENCE.retain, command: None });
+        self.publish(Message {
+            topic,
+            payload,
+            qos: PRESENCE.qos,
+            retain: PRESENCE.retain,
+            command: None,
+            life: Duration::ZERO,
+        });
         true
     }
 
@@ -254,6 +267,7 @@ impl Front {
                     number: 0,
                     origin: inbound.session,
                     command: None,
+                    life: Duration::ZERO,
                     qos: inbound.qos,
                     retain: inbound.retain,
                 };

@@ -15,7 +15,7 @@ const MAX_WAITING: usize = 20_000;
 pub const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// A command that waited longer than this for a stalled client is not sent any more: a device must not
 /// act on what somebody wanted a while ago.
-const COMMAND_LIFE: Duration = Duration::from_secs(5);
+pub const COMMAND_LIFE: Duration = Duration::from_secs(5);
 /// Messages that came by one of several overlapping subscriptions and are awaited by the others.
 const MAX_COPIES: usize = 4_096;
 
@@ -27,7 +27,7 @@ pub struct Delivery {
     pub qos: QoS,
     pub retain: bool,
     /// On a command topic: it loses its worth with time.
-    pub expires: bool,
+    pub life: Option<Duration>,
     /// The command of the gateway's own that it is.
     pub command: Option<Seq>,
 }
@@ -100,7 +100,7 @@ impl Outgoing {
             }
             let (since, delivery) = self.waiting.pop_front()?;
             self.waiting_bytes -= delivery.payload.len();
-            if delivery.expires && since.elapsed() > COMMAND_LIFE {
+            if delivery.life.is_some_and(|life| since.elapsed() > life) {
                 metrics::counter!("crosslink_mqtt_expired_commands_total").increment(1);
                 continue;
             }
@@ -156,7 +156,7 @@ mod tests {
             payload: Bytes::from_static(b"x"),
             qos,
             retain: false,
-            expires: false,
+            life: None,
             command: None,
         }
     }

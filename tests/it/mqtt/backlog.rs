@@ -210,6 +210,7 @@ async fn a_command_that_its_receiver_refuses_is_not_delivered() {
             qos: AtLeastOnce,
             retain: false,
             command: Some(Seq(command)),
+            life: Duration::ZERO,
         });
         let packet_id = device.next_publish().await.packet_id;
         device.send(&Packet::PubAck(Ack { packet_id, code, properties: Properties::none() })).await;

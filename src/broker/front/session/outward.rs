@@ -2,7 +2,7 @@
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{End, HIGH_WATER, Session};
@@ -14,7 +14,7 @@ use crate::{
                 self, Code, Packet, Properties, QoS, RetainHandling, SubAck, Subscribe, Subscription,
                 UnsubAck, Unsubscribe,
             },
-            outgoing::{Delivery, TooSlow},
+            outgoing::{COMMAND_LIFE, Delivery, TooSlow},
             subscriptions::{is_filter, matches},
         },
         router::{Link, Routed, RouterGone},
@@ -99,14 +99,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         for message in self.front.retained.matching(&subscription.filter) {
             let qos = QoS::from_u8(message.qos).unwrap_or(QoS::AtLeastOnce).min(subscription.qos);
             let (topic, payload) = (message.topic, message.payload);
-            self.outgoing.push(Delivery {
-                topic,
-                payload,
-                qos,
-                retain: true,
-                expires: false,
-                command: None,
-            })?;
+            self.outgoing.push(Delivery { topic, payload, qos, retain: true, life: None, command: None })?;
         }
         Ok(())
     }
@@ -176,7 +169,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             payload: routed.payload,
             qos: header.qos.min(granted),
             retain: header.retain && as_published,
-            expires: is_command(topic, &self.front.pair),
+            life: is_command(topic, &self.front.pair).then(|| match header.life {
+                Duration::ZERO => COMMAND_LIFE,
+                life => life.min(COMMAND_LIFE),
+            }),
             command: header.command,
         };
         Ok(self.outgoing.push(delivery)?)

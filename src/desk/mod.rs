@@ -1,0 +1,319 @@
+//! The one way in for a command.
+//!
+//! The record is in the command log before the message goes out; then each change of its state is appended. What a device
+//! says is recognized as its answer where it becomes history: see [`Docket`]. A caller that goes away leaves the command
+//! to run its course.
+
+mod arming;
+mod clerk;
+mod docket;
+mod keys;
+mod speakers;
+mod tellings;
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Duration, timeout},
+};
+
+pub use self::{
+    arming::Armed,
+    clerk::Clerk,
+    docket::{Docket, Heard},
+    speakers::Speakers,
+};
+use self::{
+    arming::Armoury,
+    clerk::Order,
+    keys::Keys,
+    tellings::{Telling, Tellings},
+};
+use crate::{
+    address::Address,
+    broker::{Broker, Intake},
+    catalog::Topic,
+    config::Config,
+    devices::Devices,
+    error::Error,
+    json::Flaw,
+    model::{
+        Action, CommandRecord, CommandState, Delivery, Event, RejectionReason, Seq, ServiceTopic, Surface,
+        Target, Timestamp,
+    },
+    registry::Registry,
+    store::Store,
+};
+
+/// Commands that run their course at a time.
+const MAX_OPEN: usize = 1_024;
+/// A command that could not be written for so long is not published any more.
+const LIFE: Duration = Duration::from_secs(5);
+/// A caller waits so long for a subscriber's acknowledgement of a command that nobody answers.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
+
+/// For how long the answer to a command is waited for.
+pub const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
+pub const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Takes commands. A cheap handle.
+#[derive(Clone)]
+pub struct Desk(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    devices: Devices,
+    registry: Registry,
+    /// Whether what can hurt takes two steps.
+    arm_hazards: bool,
+    orders: mpsc::Sender<Order>,
+    tellings: Tellings,
+    /// Idempotency keys of commands that are not written yet.
+    keys: Keys,
+    armoury: Armoury,
+}
+
+/// What a surface asks the desk to send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    pub target: Target,
+    /// As on the wire.
+    pub payload: String,
+    /// For how long its answer is waited for, from [`SHORTEST_TIMEOUT`] to [`LONGEST_TIMEOUT`].
+    pub timeout: Duration,
+    /// Even if the firmware's client is known to be gone.
+    pub offline: bool,
+}
+
+/// Who asks, and from where.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub surface: Surface,
+    pub address: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+/// How far a caller waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the message is out.
+    Out,
+    /// Until the command log says that it is out.
+    Recorded,
+    /// Until its end; when nobody answers it, until a subscriber has acknowledged it, but no longer than a second.
+    Final,
+}
+
+/// The desk, and the clerk who must [`Clerk::run`] behind it.
+pub fn open(
+    config: &Config,
+    store: Store,
+    devices: Devices,
+    registry: Registry,
+    broker: Broker,
+    intake: Intake,
+) -> (Desk, Clerk) {
+    let (sender, orders) = mpsc::channel(MAX_OPEN);
+    let tellings = Tellings::default();
+    let clerk = Clerk::new(orders, tellings.clone(), broker, intake);
+    let desk = Inner {
+        store,
+        devices,
+        registry,
+        arm_hazards: config.arm_hazards,
+        orders: sender,
+        tellings,
+        keys: Keys::default(),
+        armoury: Armoury::default(),
+    };
+    (Desk(Arc::new(desk)), clerk)
+}
+
+impl Ask {
+    /// A device of the pair is to do this.
+    pub fn play(device: &str, action: Action) -> Ask {
+        let target = Target::Device { device: device.to_owned(), action };
+        Ask { target, payload: action.payload().to_owned(), timeout: USUAL_TIMEOUT, offline: false }
+    }
+
+    /// A service is told this.
+    pub fn tell(topic: ServiceTopic, payload: String) -> Ask {
+        Ask { target: Target::Service(topic), payload, timeout: USUAL_TIMEOUT, offline: false }
+    }
+
+    /// Where its message goes.
+    fn topic(&self) -> String {
+        match &self.target {
+            Target::Device { device, .. } => Address::Play { device: device.clone() }.to_string(),
+            Target::Service(topic) => topic.to_string(),
+        }
+    }
+}
+
+impl Desk {
+    /// Sends a command, and returns its record as far as the caller waits. A record that timed out is no error here.
+    pub async fn send(&self, ask: Ask, origin: Origin, wait: Wait) -> Result<CommandRecord, Error> {
+        let topic = self.check(&ask)?;
+        if self.0.arm_hazards && topic.is_some_and(|topic| topic.hazardous(ask.payload.as_bytes())) {
+            let why =
+                format!("a command to {} can hurt: arm it, and execute it within ten seconds", ask.topic());
+            return Err(Error::ArmingRequired(why));
+        }
+        self.order(ask, topic, origin, wait).await
+    }
+
+    /// Prepares a command that [`Desk::execute`] sends within ten seconds. Nothing is sent, nothing is logged.
+    pub fn arm(&self, ask: Ask) -> Result<Armed, Error> {
+        self.check(&ask)?;
+        self.0.armoury.arm(ask)
+    }
+
+    /// Sends what was armed under a token, once, as [`Desk::send`] does.
+    pub async fn execute(&self, token: &str, origin: Origin, wait: Wait) -> Result<CommandRecord, Error> {
+        let ask = self.0.armoury.take(token)?;
+        // Its service may have been pinned to another kind meanwhile.
+        let topic = self.check(&ask)?;
+        self.order(ask, topic, origin, wait).await
+    }
+
+    /// Follows what was committed.
+    pub fn tell(&self, events: &[Arc<Event>]) {
+        for event in events {
+            if let Event::Command(record) = &**event {
+                self.0.tellings.tell(record);
+            }
+        }
+    }
+
+    /// Refuses what its device would not understand. The topic of a command to a service, as its kind has it.
+    fn check(&self, ask: &Ask) -> Result<Option<&'static Topic>, Error> {
+        if !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&ask.timeout) {
+            let (shortest, longest) = (SHORTEST_TIMEOUT.as_millis(), LONGEST_TIMEOUT.as_millis());
+            let got = ask.timeout.as_millis();
+            return Err(Error::Invalid(format!("a timeout is {shortest} to {longest} ms, got {got}")));
+        }
+        match &ask.target {
+            Target::Device { device, .. } if self.0.devices.knows(device) => Ok(None),
+            Target::Device { device, .. } => Err(Error::NotFound { what: "device", name: device.to_owned() }),
+            Target::Service(topic) => self.check_service(topic, &ask.payload).map(Some),
+        }
+    }
+
+    fn check_service(&self, topic: &ServiceTopic, payload: &str) -> Result<&'static Topic, Error> {
+        let service = self.0.registry.get(&topic.service_name())?;
+        let Some(kind) = service.kind else {
+            let candidates = service.likely.iter().map(|kind| kind.name.to_owned()).collect();
+            return Err(Error::KindAmbiguous { service: service.name.to_string(), candidates });
+        };
+        let command = kind.resolve(topic.suffix()).map(|found| found.topic).filter(|topic| !topic.is_said());
+        let Some(command) = command else {
+            return Err(Error::NotFound { what: "command topic of a service", name: topic.to_string() });
+        };
+        if payload.len() > crate::broker::front::MAX_PAYLOAD {
+            let detail = format!(
+                "expected at most {} bytes, got {}",
+                crate::broker::front::MAX_PAYLOAD,
+                payload.len()
+            );
+            let flaw = Flaw { reason: RejectionReason::TooLarge, pointer: String::new(), detail };
+            return Err(Error::PayloadInvalid(vec![flaw]));
+        }
+        match command.read_exactly(payload.as_bytes()) {
+            Ok(_) => Ok(command),
+            Err(flaw) => Err(Error::PayloadInvalid(vec![flaw])),
+        }
+    }
+
+    async fn order(
+        &self,
+        ask: Ask,
+        topic: Option<&'static Topic>,
+        origin: Origin,
+        wait: Wait,
+    ) -> Result<CommandRecord, Error> {
+        let reserved = match &origin.idempotency_key {
+            Some(key) => {
+                let reserved = self.0.keys.reserve(key, LIFE).await?;
+                if let Some(before) = self.0.store.command_by_key(key).await? {
+                    return self.repeated(before, &ask, key, wait).await;
+                }
+                Some(reserved)
+            }
+            None => None,
+        };
+        let rule = topic.filter(|topic| topic.is_answered());
+        let at = Timestamp::now();
+        let record = CommandRecord {
+            id: Seq::ZERO,
+            seq: Seq::ZERO,
+            accepted_at: at,
+            at,
+            topic: ask.topic(),
+            target: ask.target,
+            payload: ask.payload,
+            state: CommandState::Accepted,
+            delivery: None,
+            timeout_ms: rule.map(|_| u32::try_from(ask.timeout.as_millis()).unwrap_or(u32::MAX)),
+            answer: None,
+            mismatches: Vec::new(),
+            reason: None,
+            ambiguous: false,
+            surface: origin.surface,
+            client_id: None,
+            address: origin.address,
+            idempotency_key: origin.idempotency_key,
+        };
+        let (out, told) = oneshot::channel();
+        let order = Order { record, rule, timeout: ask.timeout, offline: ask.offline, reserved, out };
+        self.0.orders.try_send(order).map_err(|_| Error::Unavailable("the desk"))?;
+        // A command that is not out by then never will be, and neither is one whose course has ended early.
+        let told = timeout(LIFE, told).await.ok().and_then(Result::ok);
+        let (record, telling) = told.ok_or(Error::Unavailable("the journal"))??;
+        follow(record, telling, wait).await
+    }
+
+    /// The same key again: the same command is the same record, another one is refused.
+    async fn repeated(
+        &self,
+        before: CommandRecord,
+        ask: &Ask,
+        key: &str,
+        wait: Wait,
+    ) -> Result<CommandRecord, Error> {
+        if before.target != ask.target || before.payload != ask.payload {
+            let why = format!("the idempotency key {key:?} belongs to {}", before.target);
+            return Err(Error::IdempotencyConflict(why));
+        }
+        match self.0.tellings.follow(before.id) {
+            Some(telling) => {
+                let record = telling.now();
+                follow(record, telling, wait).await
+            }
+            None => Ok(before),
+        }
+    }
+}
+
+/// Waits on for what becomes of a command that is out.
+async fn follow(record: CommandRecord, mut telling: Telling, wait: Wait) -> Result<CommandRecord, Error> {
+    let recorded = |record: &CommandRecord| record.state != CommandState::Accepted;
+    match wait {
+        Wait::Out => Ok(record),
+        // The gateway may stop before.
+        Wait::Recorded => telling.until(recorded).await.ok_or(Error::Unavailable("the journal")),
+        Wait::Final => {
+            let told = telling.until(|record| record.state.is_final()).await;
+            let record = told.ok_or(Error::Unavailable("the journal"))?;
+            let acknowledged = |record: &CommandRecord| record.delivery != Some(Delivery::Sent);
+            if record.state == CommandState::Unconfirmable
+                && let Ok(Some(acknowledged)) =
+                    timeout(ACKNOWLEDGED_WITHIN, telling.until(acknowledged)).await
+            {
+                return Ok(acknowledged);
+            }
+            Ok(record)
+        }
+    }
+}
