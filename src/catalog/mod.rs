@@ -100,7 +100,8 @@ pub enum Answer {
     Mapped { on: &'static str, fields: &'static [Mapped] },
     /// With what it then works with, at `success`, or with why not, at `error`.
     Outcome { on: &'static str, success: &'static str, error: &'static str },
-    /// With its state on one topic, or a fault on the other.
+    /// With its state on one topic, or a fault on the other. What the state repeats of the command, and a fault's
+    /// `attempted_command`, say which command is meant; `success: false` in a state is a refusal.
     State { on: &'static str, fault: &'static str },
     /// With a measurement, which says nothing of the command but that it was heard.
     Reading { on: &'static str },

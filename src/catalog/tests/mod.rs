@@ -1,5 +1,6 @@
 //! The catalog against the DAQAstra document, against its own types, and against what devices should not send.
 
+mod answers;
 mod commands;
 mod document;
 mod graphql;
