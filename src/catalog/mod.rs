@@ -14,7 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use self::{
-    kinds::{KINDS, Payload},
+    kinds::{CommandInput, KINDS, Payload},
     scalar::{Count, MathValue, Percent, Position, Ratio},
     shape::{Shape, schemas},
 };

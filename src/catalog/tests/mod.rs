@@ -3,6 +3,7 @@
 mod commands;
 mod document;
 mod graphql;
+mod inputs;
 mod malformed;
 mod numbers;
 mod oddities;
