@@ -8,9 +8,9 @@
 // On floors 0, 2 and 4 a module may also import those listed above it; on floors 1 and 3 no neighbour.
 
 // Floor 0, words: pure, no tokio, no sockets, no SQL.
-pub mod error; //      one Error in the gateway's own words
 pub mod model; //      readings, presence, commands, rejections: what is said everywhere
 pub mod json; //       JSON as a type, and what is wrong with it
+pub mod error; //      one Error in the gateway's own words
 pub mod catalog; //    every kind of service, its topics and their payloads
 pub mod address; //    the grammar of topics
 pub mod config; //     every flag, with its default

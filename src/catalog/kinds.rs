@@ -1,13 +1,14 @@
 //! The kinds of services, in the order of the DAQAstra document.
 //!
-//! To add a kind: write its section, name its constant in [`KINDS`] and its types in [`Payload`]. The compiler and the
-//! tests say what is missing. Names of types are the document's.
+//! To add a kind: write its section, name its constant in [`KINDS`] and its types in [`Payload`], and what it is told in
+//! [`CommandInput`]. The compiler and the tests say what is missing. Names of types are the document's.
 //!
 //! In GraphQL one name has one type in all of [`Payload`], so that a query may ask all of them at once. A field whose
-//! name is taken by another type has that of its type behind it: `data`, but `dataNumber`.
+//! name is taken by another type has that of its type behind it: `data`, but `dataNumber`. It has that name also where it
+//! is sent.
 
-use async_graphql::{Object, SimpleObject, Union};
-use serde::{Deserialize, Deserializer, de::Error};
+use async_graphql::{InputObject, Object, OneofObject, SimpleObject, Union};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, schema::Type},
@@ -105,6 +106,76 @@ impl Payload {
     }
 }
 
+/// A command, by the kind of service that takes it.
+#[derive(Clone, Debug, PartialEq, Serialize, OneofObject)]
+#[serde(untagged)]
+pub enum CommandInput {
+    /// Moves an actuator.
+    Actuator(ActuatorCommand),
+    /// Sets how an analog input converts.
+    AnalogIn(AnalogConversionConfig),
+    /// Sets an analog output.
+    AnalogOut(DacConfig),
+    /// Sets a two-point controller.
+    BangBang(BangBangCommandandResponse),
+    /// Sets how a BME280 measures.
+    Bme280(Bme280Command),
+    /// Passes something on within the firmware.
+    Command(CommandCmd),
+    /// Sets a complementary pair of PWM outputs.
+    ComplementaryPwm(ComplementaryPwmCommand),
+    /// Switches a digital output.
+    DigitalOut(DigitalOutCommand),
+    /// Sets how a flow meter turns pulses into a flow.
+    Flowmeter(FlowMeterConfig),
+    /// Tares a load cell: whether to do it.
+    Loadcell(bool),
+    /// Pauses an expression, or lets it go on: whether it shall pause.
+    Math(bool),
+    /// Sets the ranges in which an MPU6050 measures.
+    Mpu6050(MpuConfig),
+    /// Sets a power rail.
+    Pds(PowerRailConfig),
+    /// Sets a PID controller.
+    Pid(PidCommandAndResponse),
+    /// Sets a PWM output.
+    Pwm(PWMCommand),
+    /// Sets how a QMC5883L measures.
+    #[graphql(name = "qmc5883l")]
+    Qmc5883l(Qmc5883lConfig),
+    /// Moves a stateful actuator.
+    StatefulActuator(StatefulActuatorCommand),
+    /// Moves a stepper motor.
+    Stepper(StepperConfig),
+}
+
+impl CommandInput {
+    /// The name of the kind, and the payload as JSON, as it goes over the wire.
+    pub fn of(&self) -> (&'static str, String) {
+        let kind = match self {
+            CommandInput::Actuator(_) => ACTUATOR,
+            CommandInput::AnalogIn(_) => ANALOG_IN,
+            CommandInput::AnalogOut(_) => ANALOG_OUT,
+            CommandInput::BangBang(_) => BANG_BANG,
+            CommandInput::Bme280(_) => BME280,
+            CommandInput::Command(_) => COMMAND,
+            CommandInput::ComplementaryPwm(_) => COMPLEMENTARY_PWM,
+            CommandInput::DigitalOut(_) => DIGITAL_OUT,
+            CommandInput::Flowmeter(_) => FLOWMETER,
+            CommandInput::Loadcell(_) => LOADCELL,
+            CommandInput::Math(_) => MATH,
+            CommandInput::Mpu6050(_) => MPU6050,
+            CommandInput::Pds(_) => PDS,
+            CommandInput::Pid(_) => PID,
+            CommandInput::Pwm(_) => PWM,
+            CommandInput::Qmc5883l(_) => QMC5883L,
+            CommandInput::StatefulActuator(_) => STATEFUL_ACTUATOR,
+            CommandInput::Stepper(_) => STEPPER,
+        };
+        (kind.name, serde_json::to_string(self).expect("a command is JSON"))
+    }
+}
+
 // ---- shared ----------------------------------------------------------------
 
 /// A value with its unit.
@@ -164,7 +235,8 @@ const ACTUATOR: Kind = Kind {
 };
 
 /// What an actuator shall do.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "ActuatorCommandInput")]
 #[serde(deny_unknown_fields)]
 pub struct ActuatorCommand {
     /// State to move to, such as `OPEN`.
@@ -257,7 +329,8 @@ pub struct AnalogInData {
 }
 
 /// How an analog input turns volts into what it measures.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "AnalogConversionConfigInput")]
 #[serde(deny_unknown_fields)]
 pub struct AnalogConversionConfig {
     /// From the raw value to the one that is told.
@@ -265,24 +338,32 @@ pub struct AnalogConversionConfig {
 }
 
 /// How a raw value becomes one that is told.
-#[derive(Clone, Debug, PartialEq, Deserialize, Union, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Union, OneofObject, ToSchema)]
+#[graphql(input_name = "ConversionInput")]
 pub enum Conversion {
     /// Coefficients, that of the zeroth power first.
     Polynomial(Polynomial),
 }
 
 /// A polynomial. On the wire, the bare list of its coefficients.
-#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
-pub struct Polynomial(pub Vec<f64>);
-
-/// A polynomial.
-#[Object]
-impl Polynomial {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject)]
+#[graphql(input_name = "PolynomialInput")]
+#[serde(transparent)]
+pub struct Polynomial {
     /// That of the zeroth power first.
-    async fn coefficients(&self) -> &[f64] {
-        &self.0
+    pub coefficients: Vec<f64>,
+}
+
+impl PartialSchema for Polynomial {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new()
+            .description(Some("A polynomial. On the wire, the bare list of its coefficients."))
+            .items(f64::schema())
+            .into()
     }
 }
+
+impl ToSchema for Polynomial {}
 
 // ---- analog_out ------------------------------------------------------------
 
@@ -310,7 +391,8 @@ const ANALOG_OUT: Kind = Kind {
 const DAC_NUMBERS: &[Number] = &[is("/value", "V"), is("/max_volts", "V")];
 
 /// What an analog output puts out.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "DacConfigInput")]
 #[serde(deny_unknown_fields)]
 pub struct DacConfig {
     /// Output, in volts.
@@ -320,6 +402,8 @@ pub struct DacConfig {
     /// Whether it puts out anything.
     pub enabled: bool,
     /// Why the device refused, if it did. Null or left out if not, and in a command.
+    #[graphql(skip_input)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
@@ -347,7 +431,8 @@ const BANG_BANG_NUMBERS: &[Number] =
     &[open("/upper_threshold"), open("/lower_threshold"), is("/update_frequency", "ms")];
 
 /// What a two-point controller keeps to.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "BangBangCommandandResponseInput")]
 #[serde(deny_unknown_fields)]
 pub struct BangBangCommandandResponse {
     /// It switches off above this, in the unit of the input.
@@ -405,7 +490,8 @@ const BME280_NUMBERS: &[Number] = &[
 ];
 
 /// How a BME280 measures.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "Bme280CommandInput")]
 #[serde(deny_unknown_fields)]
 pub struct Bme280Command {
     /// Time between two measurements, such as `62ms`.
@@ -439,7 +525,8 @@ const COMMAND: Kind = Kind {
 };
 
 /// A command that is passed on within the firmware.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "CommandCmdInput")]
 #[serde(deny_unknown_fields)]
 pub struct CommandCmd {
     /// Passed on as it is. On the wire `data`.
@@ -473,7 +560,8 @@ const COMPLEMENTARY_PWM: Kind = Kind {
 const COMPLEMENTARY_PWM_NUMBERS: &[Number] = &[bare("/duty"), is("/frequency", "Hz"), bare("/deadtime")];
 
 /// What a complementary pair of PWM outputs shall put out.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "ComplementaryPwmCommandInput")]
 #[serde(deny_unknown_fields)]
 pub struct ComplementaryPwmCommand {
     /// Whether it puts out anything.
@@ -531,7 +619,8 @@ const DIGITAL_OUT: Kind = Kind {
 };
 
 /// How a digital output shall stand.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "DigitalOutCommandInput")]
 #[serde(deny_unknown_fields)]
 pub struct DigitalOutCommand {
     /// Whether it shall be high. On the wire `command`.
@@ -568,7 +657,8 @@ const FLOWMETER_CONFIG: &[&str] = &[r#"{ "slope": 1.0, "offset": 0.0, "measureme
 const FLOWMETER_NUMBERS: &[Number] = &[bare("/slope"), open("/offset"), is("/measurement_interval", "ms")];
 
 /// How a flow meter turns pulses into a flow.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "FlowMeterConfigInput")]
 #[serde(deny_unknown_fields)]
 pub struct FlowMeterConfig {
     /// The flow of one pulse in a second.
@@ -785,7 +875,8 @@ const MPU6050: Kind = Kind {
 };
 
 /// The ranges in which an MPU6050 shall measure.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "MpuConfigInput")]
 #[serde(deny_unknown_fields)]
 pub struct MpuConfig {
     /// Which range, as the firmware counts them. On the wire `accel`.
@@ -873,7 +964,8 @@ const PDS: Kind = Kind {
 };
 
 /// What a power rail shall do.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "PowerRailConfigInput")]
 #[serde(deny_unknown_fields)]
 pub struct PowerRailConfig {
     /// Which, such as `Vcc2I`: it reports on the topic of that name in lower case.
@@ -940,7 +1032,8 @@ const PID_CONFIG: &[&str] = &[
 const PID_NUMBERS: &[Number] = &[bare("/kp"), bare("/ki"), bare("/kd"), open("/setpoint")];
 
 /// What a PID controller keeps to.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "PidCommandAndResponseInput")]
 #[serde(deny_unknown_fields)]
 pub struct PidCommandAndResponse {
     /// Proportional gain.
@@ -997,8 +1090,8 @@ const PWM: Kind = Kind {
 const PWM_NUMBERS: &[Number] = &[bare("/duty"), is("/frequency", "Hz")];
 
 /// What a PWM output shall put out.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
-#[graphql(name = "PWMCommand")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(name = "PWMCommand", input_name = "PWMCommandInput")]
 #[serde(deny_unknown_fields)]
 pub struct PWMCommand {
     /// Whether it puts out anything.
@@ -1061,8 +1154,8 @@ const QMC5883L: Kind = Kind {
 };
 
 /// How a QMC5883L measures.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
-#[graphql(name = "Qmc5883lConfig")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(name = "Qmc5883lConfig", input_name = "Qmc5883lConfigInput")]
 #[serde(deny_unknown_fields)]
 pub struct Qmc5883lConfig {
     /// In gauss.
@@ -1139,7 +1232,8 @@ const STATEFUL_ACTUATOR: Kind = Kind {
 };
 
 /// What a stateful actuator shall do.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "StatefulActuatorCommandInput")]
 #[serde(deny_unknown_fields)]
 pub struct StatefulActuatorCommand {
     /// Such as `TRANSITION`.
@@ -1210,7 +1304,8 @@ const STEPPER_CONFIG: &[&str] = &[
 const STEPPER_NUMBERS: &[Number] = &[open("/target_accel"), open("/max_velocity"), bare("/num_steps")];
 
 /// How a stepper motor moves.
-#[derive(Clone, Debug, PartialEq, Deserialize, SimpleObject, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, SimpleObject, InputObject, ToSchema)]
+#[graphql(input_name = "StepperConfigInput")]
 #[serde(deny_unknown_fields)]
 pub struct StepperConfig {
     /// How fast it gets faster.

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 pub use self::{
     answer::{Difference, Verdict},
-    kinds::{KINDS, Payload},
+    kinds::{CommandInput, KINDS, Payload},
     scalar::{Count, MathValue, Percent, Position, Ratio},
     shape::{Shape, schemas},
 };

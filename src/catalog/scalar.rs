@@ -49,6 +49,10 @@ impl ScalarType for Ratio {
         within(&value, Ratio::BOUNDS).map(Ratio)
     }
 
+    fn is_valid(value: &Value) -> bool {
+        within::<Ratio>(value, Ratio::BOUNDS).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         float(self.0)
     }
@@ -59,6 +63,10 @@ impl ScalarType for Ratio {
 impl ScalarType for Percent {
     fn parse(value: Value) -> InputValueResult<Percent> {
         within(&value, Percent::BOUNDS).map(Percent)
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        within::<Percent>(value, Percent::BOUNDS).is_ok()
     }
 
     fn to_value(&self) -> Value {
@@ -73,6 +81,10 @@ impl ScalarType for Count {
         whole(&value, Count::BOUNDS).map(Count)
     }
 
+    fn is_valid(value: &Value) -> bool {
+        whole::<Count>(value, Count::BOUNDS).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::Number(self.0.into())
     }
@@ -83,6 +95,10 @@ impl ScalarType for Count {
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Position> {
         whole(&value, Position::BOUNDS).map(Position)
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        whole::<Position>(value, Position::BOUNDS).is_ok()
     }
 
     fn to_value(&self) -> Value {

@@ -5,6 +5,7 @@
 use async_graphql::{Object, OutputType, connection::PageInfo};
 
 use super::problem::Problem;
+use crate::error::Error;
 use crate::model::{
     ClientSession, CommandRecord, Cursor, Page, Part, PresenceChange, Reading, Rejection, Seq,
     ServiceReading, Timestamp,
@@ -46,7 +47,7 @@ impl Window {
 
     /// Only what happened between two moments, in the order of time.
     pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Window, Problem> {
-        Ok(Window { part: self.part.between(from, to)? })
+        Ok(Window { part: self.part.between(from, to).map_err(Error::Invalid)? })
     }
 
     /// How many entries it shows at most.

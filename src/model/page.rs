@@ -12,7 +12,6 @@ use utoipa::{
 };
 
 use super::{Seq, Timestamp};
-use crate::error::Error;
 
 /// Which part of what grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,11 +32,11 @@ impl Part {
     }
 
     /// Only what happened from one moment on, and before the other.
-    pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Part, Error> {
+    pub fn between(self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Part, String> {
         if let (Some(from), Some(to)) = (from, to)
             && from > to
         {
-            return Err(Error::Invalid(format!("from: {from} is later than to: {to}")));
+            return Err(format!("from: {from} is later than to: {to}"));
         }
         Ok(Part { from, to, ..self })
     }

@@ -39,7 +39,7 @@ impl TryFrom<Span> for Part {
 
     fn try_from(span: Span) -> Result<Part, Error> {
         let at = |moment: Option<Moment>| moment.map(|Moment(at)| at);
-        Part::of(span.after, span.limit.0).between(at(span.from), at(span.to))
+        Part::of(span.after, span.limit.0).between(at(span.from), at(span.to)).map_err(Error::Invalid)
     }
 }
 

@@ -109,7 +109,8 @@ pub async fn list(
 impl Readings {
     fn parts(self) -> Result<(Option<String>, Part), Error> {
         let at = |moment: Option<Moment>| moment.map(|Moment(at)| at);
-        let part = Part::of(self.after, self.limit.0).between(at(self.from), at(self.to))?;
+        let part =
+            Part::of(self.after, self.limit.0).between(at(self.from), at(self.to)).map_err(Error::Invalid)?;
         Ok((self.suffix, part))
     }
 }

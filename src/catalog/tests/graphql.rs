@@ -54,7 +54,7 @@ fn written(kind: &Value) -> String {
     }
 }
 
-fn camel(name: &str) -> String {
+pub(super) fn camel(name: &str) -> String {
     let mut words = name.split('_');
     let first = words.next().unwrap().to_owned();
     words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])

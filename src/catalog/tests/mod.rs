@@ -4,6 +4,7 @@ mod answers;
 mod commands;
 mod document;
 mod graphql;
+mod inputs;
 mod malformed;
 mod numbers;
 mod oddities;

@@ -6,7 +6,7 @@ use super::{Chance, News, rounded};
 use crate::{
     catalog::{
         Count,
-        kinds::{ActuatorCommand, Conversion, FlowMeterConfig, StatefulActuatorCommand},
+        kinds::{ActuatorCommand, Conversion, FlowMeterConfig, Polynomial, StatefulActuatorCommand},
     },
     json::excerpt,
 };
@@ -246,13 +246,13 @@ impl Tank {
 
     pub(super) fn configure_probe(
         &mut self,
-        Conversion::Polynomial(told): &Conversion,
+        Conversion::Polynomial(Polynomial { coefficients }): &Conversion,
     ) -> Result<(), String> {
-        if told.0.is_empty() || told.0.len() > MAX_COEFFICIENTS {
-            return Err(format!("{} coefficients, it takes 1 to {MAX_COEFFICIENTS}", told.0.len()));
+        if coefficients.is_empty() || coefficients.len() > MAX_COEFFICIENTS {
+            return Err(format!("{} coefficients, it takes 1 to {MAX_COEFFICIENTS}", coefficients.len()));
         }
         let bounded = |value: &f64| value.clamp(-LARGEST_COEFFICIENT, LARGEST_COEFFICIENT);
-        self.coefficients = told.0.iter().map(bounded).collect();
+        self.coefficients = coefficients.iter().map(bounded).collect();
         Ok(())
     }
 
