@@ -23,6 +23,11 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// And so many of them: a busy desk forgets sooner.
 const MAX_FINISHED: usize = 4_096;
 
+/// What a record tells of an answer beside the answer itself: a device chooses how long its texts are, and each state of
+/// the command says them again.
+const MAX_REASON: usize = 1_024;
+const MAX_MISMATCHES: usize = 64;
+
 /// Why a command expired whose acceptance took too long to write.
 const JOURNAL_BEHIND: &str = "JOURNAL_BEHIND";
 /// Why a command expired that the last run left.
@@ -274,15 +279,263 @@ impl CommandRecord {
             Verdict::Confirmed => self.state = CommandState::Confirmed,
             Verdict::Refused(reason) => {
                 self.state = CommandState::Refused;
-                self.reason = Some(reason);
+                self.reason = Some(reason.chars().take(MAX_REASON).collect());
             }
             Verdict::Mismatch(differences) => {
                 self.state = CommandState::Mismatch;
                 self.mismatches = differences
                     .into_iter()
+                    .take(MAX_MISMATCHES)
                     .map(|one| Mismatch { pointer: one.pointer, sent: one.sent, reported: one.reported })
                     .collect();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        catalog,
+        model::{Action, Surface},
+    };
+
+    const PID: &str =
+        r#"{"kp":1.5,"ki":0.1,"kd":0.0,"setpoint":50.0,"pause_output":false,"pause_target_input":false}"#;
+
+    fn rule(kind: &str) -> &'static Topic {
+        catalog::find(kind).unwrap().commands().next().unwrap()
+    }
+
+    fn record(target: Target, payload: &str) -> CommandRecord {
+        CommandRecord {
+            id: Seq::ZERO,
+            seq: Seq::ZERO,
+            accepted_at: Timestamp(1),
+            at: Timestamp(1),
+            topic: String::new(),
+            target,
+            payload: payload.to_owned(),
+            state: CommandState::Accepted,
+            delivery: None,
+            timeout_ms: Some(5_000),
+            answer: None,
+            mismatches: Vec::new(),
+            reason: None,
+            ambiguous: false,
+            surface: Surface::Rest,
+            client_id: None,
+            address: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// A docket, and a clock that stands until it is moved.
+    struct Desk {
+        docket: Docket,
+        now: Instant,
+        last: u64,
+    }
+
+    impl Desk {
+        fn new() -> Desk {
+            Desk { docket: Docket::default(), now: Instant::now(), last: 0 }
+        }
+
+        fn accept(
+            &mut self,
+            topic: &str,
+            payload: &str,
+            rule: Option<&'static Topic>,
+        ) -> Result<Ticket, Error> {
+            self.order(record(Target::Service(topic.parse().unwrap()), payload), rule)
+        }
+
+        fn order(&mut self, record: CommandRecord, rule: Option<&'static Topic>) -> Result<Ticket, Error> {
+            self.last += 1;
+            let ticket = Ticket(self.last);
+            let accept = Accept { ticket, record, rule, offline: false };
+            let mut record = self.docket.accept(accept, self.now)?;
+            (record.id, record.seq) = (Seq(self.last as i64), Seq(self.last as i64));
+            self.docket.settle(ticket, &record);
+            Ok(ticket)
+        }
+
+        /// A command for `rig/heater/config`, a pid, that is out.
+        fn out(&mut self) -> Ticket {
+            let ticket = self.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
+            self.docket.announce(ticket, Timestamp(2));
+            let states = self.docket.published(ticket, 1, self.now);
+            assert_eq!(states.len(), 1);
+            ticket
+        }
+
+        fn says(&mut self, topic: &str, payload: &str) -> Heard {
+            let payload = Bytes::copy_from_slice(payload.as_bytes());
+            let topic = topic.parse().unwrap();
+            let reading =
+                ServiceReading { seq: Seq::ZERO, at: Timestamp(9), topic, replay_of: None, payload };
+            self.docket.heard(&reading, 1, self.now)
+        }
+    }
+
+    #[test]
+    fn what_the_device_says_ends_the_command() {
+        for (answer, state) in
+            [(PID, CommandState::Confirmed), (&PID.replace("50.0", "40"), CommandState::Mismatch)]
+        {
+            let mut desk = Desk::new();
+            desk.out();
+            let heard = desk.says("rig/heater/response", answer);
+            assert_eq!(heard.before, None);
+            let ended = heard.after.unwrap();
+            assert_eq!(ended.state, state);
+            let told = ended.answer.unwrap();
+            assert_eq!((told.seq, told.payload.as_str(), told.late), (Seq(-1), answer, false));
+            // One answer, and the next may come.
+            assert_eq!(desk.says("rig/heater/response", PID).after, None);
+            desk.out();
+        }
+    }
+
+    #[test]
+    fn what_was_said_before_it_went_out_is_no_answer() {
+        let mut desk = Desk::new();
+        let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
+        assert_eq!(desk.says("rig/heater/response", PID).after, None);
+        desk.docket.announce(ticket, Timestamp(2));
+        assert!(desk.says("rig/heater/response", PID).after.is_some());
+    }
+
+    #[test]
+    fn an_answer_that_is_faster_than_the_news_stands_behind_it() {
+        let mut desk = Desk::new();
+        let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
+        desk.docket.announce(ticket, Timestamp(2));
+        let heard = desk.says("rig/heater/response", PID);
+        let before = heard.before.unwrap();
+        assert_eq!((before.state, before.at), (CommandState::Published, Timestamp(2)));
+        assert_eq!(heard.after.unwrap().state, CommandState::Confirmed);
+        assert_eq!(desk.docket.published(ticket, 1, desk.now), []);
+    }
+
+    #[test]
+    fn one_command_is_under_way_on_a_topic() {
+        let mut desk = Desk::new();
+        let first = desk.out();
+        let second = desk.accept("rig/heater/config", PID, Some(rule("pid")));
+        assert!(matches!(second, Err(Error::CommandInFlight { command: Some(Seq(1)), .. })), "{second:?}");
+        desk.accept("rig/other/config", PID, Some(rule("pid"))).unwrap();
+        desk.docket.lapse(first, Timestamp(8), desk.now).unwrap();
+        desk.out();
+    }
+
+    #[test]
+    fn a_command_that_was_never_written_blocks_nobody() {
+        let mut desk = Desk::new();
+        let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
+        desk.docket.lose(ticket);
+        desk.out();
+    }
+
+    #[test]
+    fn a_late_answer_is_attached_and_changes_nothing() {
+        let mut desk = Desk::new();
+        let ticket = desk.out();
+        let over = desk.docket.lapse(ticket, Timestamp(8), desk.now).unwrap();
+        assert_eq!((over.state, over.answer), (CommandState::TimedOut, None));
+        let late = desk.says("rig/heater/response", PID).after.unwrap();
+        assert_eq!(late.state, CommandState::TimedOut);
+        assert!(late.answer.unwrap().late);
+        assert_eq!(desk.says("rig/heater/response", PID).after, None);
+    }
+
+    #[test]
+    fn whose_answer_it_is_may_be_in_doubt() {
+        let mut desk = Desk::new();
+        let first = desk.out();
+        desk.docket.overheard(&"rig/heater/config".parse().unwrap());
+        assert!(desk.docket.lapse(first, Timestamp(8), desk.now).unwrap().ambiguous);
+        // The first may still be answered.
+        let second = desk.out();
+        assert!(desk.docket.lapse(second, Timestamp(8), desk.now).unwrap().ambiguous);
+        desk.says("rig/heater/response", PID);
+        desk.says("rig/heater/response", PID);
+        let third = desk.out();
+        assert!(!desk.docket.lapse(third, Timestamp(8), desk.now).unwrap().ambiguous);
+    }
+
+    #[test]
+    fn nobody_answers_what_has_no_answer() {
+        let mut desk = Desk::new();
+        let device = Target::Device { device: "esp32".into(), action: Action::Play };
+        for _ in 0..2 {
+            // A device takes the next at once.
+            let ticket = desk.order(record(device.clone(), "true"), None).unwrap();
+            desk.docket.announce(ticket, Timestamp(2));
+            let states = desk.docket.published(ticket, 0, desk.now);
+            let told: Vec<_> = states.iter().map(|record| (record.state, record.delivery)).collect();
+            let nobody = Some(Delivery::NoSubscriber);
+            assert_eq!(told, [(CommandState::Published, nobody), (CommandState::Unconfirmable, nobody)]);
+        }
+    }
+
+    #[test]
+    fn a_delivery_rises_once_also_after_the_end() {
+        let mut desk = Desk::new();
+        desk.out();
+        desk.says("rig/heater/response", PID);
+        let risen = desk.docket.delivered(Seq(1), Timestamp(10)).unwrap();
+        assert_eq!((risen.state, risen.delivery), (CommandState::Confirmed, Some(Delivery::Acknowledged)));
+        assert_eq!(desk.docket.delivered(Seq(1), Timestamp(11)), None);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_faster_than_the_news_is_not_lost() {
+        let mut desk = Desk::new();
+        let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
+        desk.docket.announce(ticket, Timestamp(2));
+        assert_eq!(desk.docket.delivered(Seq(1), Timestamp(3)), None);
+        let states = desk.docket.published(ticket, 1, desk.now);
+        assert_eq!(states[0].delivery, Some(Delivery::Acknowledged));
+    }
+
+    #[test]
+    fn a_command_that_could_not_be_written_in_time_expires() {
+        let mut desk = Desk::new();
+        let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
+        let over = desk.docket.lapse(ticket, Timestamp(8), desk.now).unwrap();
+        assert_eq!((over.state, over.reason.as_deref()), (CommandState::Expired, Some("JOURNAL_BEHIND")));
+        desk.out();
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_is_long_over() {
+        let mut desk = Desk::new();
+        for _ in 0..3 {
+            let ticket = desk.out();
+            desk.docket.lapse(ticket, Timestamp(8), desk.now);
+        }
+        desk.now += REMEMBERED + Duration::from_secs(1);
+        let last = desk.out();
+        assert_eq!(desk.docket.cases.len(), 1);
+        desk.docket.lose(last);
+        let Docket { cases, under_way, answerable, by_id, finished } = &desk.docket;
+        assert!(cases.is_empty() && under_way.is_empty() && answerable.is_empty() && by_id.is_empty());
+        assert!(finished.is_empty());
+    }
+
+    #[test]
+    fn what_the_last_run_left_is_over() {
+        let service = Target::Service("rig/heater/config".parse().unwrap());
+        let left = Docket::left(record(service, PID), Timestamp(9));
+        assert_eq!((left.state, left.reason.as_deref()), (CommandState::Expired, Some("RESTART")));
+        let device = Target::Device { device: "esp32".into(), action: Action::Play };
+        let published =
+            CommandRecord { state: CommandState::Published, timeout_ms: None, ..record(device, "true") };
+        assert_eq!(Docket::left(published, Timestamp(9)).state, CommandState::Unconfirmable);
     }
 }
