@@ -27,5 +27,6 @@ mod promises;
 mod rest;
 mod restart;
 mod rig;
+mod rig_commands;
 mod setup;
 mod statements;
