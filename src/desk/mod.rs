@@ -291,7 +291,8 @@ impl Desk {
                 let record = telling.now();
                 follow(record, telling, wait).await
             }
-            None => Ok(before),
+            // It came to its end meanwhile, or a moment ago.
+            None => Ok(self.0.store.command(before.id).await?.unwrap_or(before)),
         }
     }
 }
