@@ -7,9 +7,11 @@
     reason = "a bench that cannot go on has failed, and it prints"
 )]
 
+mod mqtt;
+
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     ops::Range,
     thread,
     time::Instant,
@@ -107,7 +109,7 @@ fn numbers(topic: &Topic) -> Range<usize> {
 /// Messages a second, of all clients together, from the first CONNECT to the last acknowledgement.
 fn rate(address: SocketAddr, name: &str, message: &dyn Fn(usize, usize) -> (String, Vec<u8>)) -> f64 {
     let packets: Vec<Vec<Vec<u8>>> = (0..CLIENTS)
-        .map(|client| (0..MESSAGES).map(|number| publish(number, message(client, number))).collect())
+        .map(|client| (0..MESSAGES).map(|number| packet(number, &message(client, number))).collect())
         .collect();
     let start = Instant::now();
     thread::scope(|scope| {
@@ -120,13 +122,7 @@ fn rate(address: SocketAddr, name: &str, message: &dyn Fn(usize, usize) -> (Stri
 
 /// Publishes everything and waits for every acknowledgement.
 fn speak(address: SocketAddr, id: &str, packets: &[Vec<u8>]) {
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket.set_nodelay(true).unwrap();
-    let length = u8::try_from(id.len()).unwrap();
-    let mut connect = vec![0x10, 12 + length, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, length];
-    connect.extend_from_slice(id.as_bytes());
-    socket.write_all(&connect).unwrap();
-    socket.read_exact(&mut [0; 4]).unwrap();
+    let mut socket = mqtt::connect(address, id);
     let (mut sent, mut bytes) = (0, 0);
     let mut buffer = [0; 16 * 1024];
     // A PUBACK has four bytes.
@@ -142,20 +138,8 @@ fn speak(address: SocketAddr, id: &str, packets: &[Vec<u8>]) {
     }
 }
 
-/// A PUBLISH with QoS 1.
-fn publish(number: usize, (topic, payload): (String, Vec<u8>)) -> Vec<u8> {
-    let mut packet = vec![0x32];
-    let mut length = 2 + topic.len() + 2 + payload.len();
-    while length > 0x7f {
-        packet.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    packet.push(length as u8);
-    packet.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-    packet.extend_from_slice(topic.as_bytes());
-    packet.extend_from_slice(&((number % 65_535) as u16 + 1).to_be_bytes());
-    packet.extend_from_slice(&payload);
-    packet
+fn packet(number: usize, (topic, payload): &(String, Vec<u8>)) -> Vec<u8> {
+    mqtt::publish((number % 65_535) as u16 + 1, topic, payload)
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {

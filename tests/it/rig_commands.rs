@@ -35,7 +35,7 @@ const PACE: Pace = Pace {
 fn payload(kind: &Kind) -> &'static str {
     match kind.name {
         // The rail is on.
-        "pds" => r#"{"rail":"VCC2I","enable":false,"voltage":3.3,"current_limit":1.0}"#,
+        "pds" => r#"{"rail":"Vcc2I","over_current_limit":10,"over_voltage_limit":26,"enable":false}"#,
         _ => kind.commands().next().unwrap().examples[0],
     }
 }
@@ -50,7 +50,9 @@ fn expected(kind: &Kind, fault: Option<Fault>) -> &'static str {
         (_, Some(Fault::Silent | Fault::SlowAck)) => "TIMED_OUT",
         (_, Some(Fault::Clamp)) => match kind.name {
             // Booleans, words, and what says nothing of a number cannot be clamped.
-            "actuator" | "stateful_actuator" | "digital_out" | "math" | "mpu6050" | "bme280" | "pds" => "CONFIRMED",
+            "actuator" | "stateful_actuator" | "digital_out" | "math" | "mpu6050" | "bme280" | "pds" => {
+                "CONFIRMED"
+            }
             _ => "MISMATCH",
         },
         (_, Some(Fault::Refuse)) => match kind.name {
@@ -74,7 +76,7 @@ fn commanded() -> impl Iterator<Item = &'static Kind> {
 async fn house_with_rig(fault: Option<Fault>) -> (House, CancellationToken) {
     let house = House::start().await;
     for kind in commanded() {
-        let path = format!("/api/v1/services/rig1/{}/pin", kind.name);
+        let path = format!("/api/v1/services/rig1/{}", kind.name);
         let (status, body) =
             house.json(house.request(Method::PUT, &path).json(&json!({ "kind": kind.name }))).await;
         assert!(status.is_success(), "{path}: {status} {body}");
@@ -124,8 +126,7 @@ async fn all_end_as_expected(fault: Option<Fault>, timeout_ms: u32) -> (House, C
     let records: BTreeMap<&str, Value> = sent.collect().await;
     let states: BTreeMap<&str, &str> =
         records.iter().map(|(kind, record)| (*kind, record["state"].as_str().unwrap())).collect();
-    let wanted: BTreeMap<&str, &str> =
-        commanded().map(|kind| (kind.name, expected(kind, fault))).collect();
+    let wanted: BTreeMap<&str, &str> = commanded().map(|kind| (kind.name, expected(kind, fault))).collect();
     assert_eq!(states, wanted, "{records:#?}");
     for (kind, record) in &records {
         let (answer, mismatches) = (&record["answer"], record["mismatches"].as_array().unwrap());
@@ -135,7 +136,10 @@ async fn all_end_as_expected(fault: Option<Fault>, timeout_ms: u32) -> (House, C
         assert_eq!(record["reason"].is_null(), state != "REFUSED", "{record}");
         assert_eq!(record["ambiguous"], false, "{record}");
         // Whoever asks later is told the same.
-        let path = format!("/api/v1/commands/{}", record["id"].as_str().map_or_else(|| record["id"].to_string(), str::to_owned));
+        let path = format!(
+            "/api/v1/commands/{}",
+            record["id"].as_str().map_or_else(|| record["id"].to_string(), str::to_owned)
+        );
         let kept = house.get(&path).await;
         assert_eq!((&kept["state"], &kept["answer"]), (&record["state"], answer), "{kept}");
     }
