@@ -322,6 +322,7 @@ mod tests {
             payload: payload.to_owned(),
             state: CommandState::Accepted,
             delivery: None,
+            qos: 1,
             timeout_ms: Some(5_000),
             answer: None,
             mismatches: Vec::new(),

@@ -31,7 +31,7 @@ use self::{
     tellings::{Telling, Tellings},
 };
 use crate::{
-    address::Address,
+    address::{Address, PLAY},
     broker::{Broker, Intake},
     catalog::Topic,
     config::Config,
@@ -255,6 +255,7 @@ impl Desk {
             payload: ask.payload,
             state: CommandState::Accepted,
             delivery: None,
+            qos: PLAY.qos.as_u8(),
             timeout_ms: rule.map(|_| u32::try_from(ask.timeout.as_millis()).unwrap_or(u32::MAX)),
             answer: None,
             mismatches: Vec::new(),

@@ -152,6 +152,7 @@ fn command(target: Target, payload: &str, inbound: &Inbound) -> CommandRecord {
         payload: payload.to_owned(),
         state: CommandState::Unconfirmable,
         delivery: Some(if inbound.receivers == 0 { Delivery::NoSubscriber } else { Delivery::Sent }),
+        qos: inbound.qos.as_u8(),
         timeout_ms: None,
         answer: None,
         mismatches: Vec::new(),

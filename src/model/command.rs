@@ -140,6 +140,8 @@ pub struct CommandRecord {
     pub topic: String,
     /// As on the wire.
     pub payload: String,
+    /// With which quality of service it was published: 0, 1 or 2.
+    pub qos: u8,
     /// How far it has come.
     pub state: CommandState,
     /// What became of its message. Absent before it is published.

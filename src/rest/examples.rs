@@ -88,6 +88,7 @@ fn record() -> CommandRecord {
         client_id: None,
         address: Some("192.168.1.20:51432".to_owned()),
         idempotency_key: None,
+        qos: 1,
         timeout_ms: None,
         answer: None,
         mismatches: Vec::new(),

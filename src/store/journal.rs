@@ -28,9 +28,6 @@ use crate::{
 /// The widest table has 13 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
 const ROWS_PER_STATEMENT: usize = 500;
 
-/// With which the gateway sends every command.
-const COMMAND_QOS: i16 = 1;
-
 /// What SQLite calls too big, a violated constraint, a mismatched type and a parameter out of range.
 const REFUSALS: [i32; 4] = [18, 19, 20, 25];
 
@@ -283,7 +280,7 @@ impl Batch {
                 source,
                 topic: record.topic.clone(),
                 payload: record.payload.clone().into_bytes(),
-                qos: COMMAND_QOS,
+                qos: record.qos.into(),
                 action: record.target.action().map_or(NO_ACTION, Word::number),
                 surface: record.surface.number(),
                 client_id: record.client_id.clone(),

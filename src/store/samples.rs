@@ -173,6 +173,7 @@ fn record(device: &str, key: Option<&str>) -> CommandRecord {
         client_id: None,
         address: Some("127.0.0.1".into()),
         idempotency_key: key.map(str::to_owned),
+        qos: 1,
         timeout_ms: None,
         answer: None,
         mismatches: Vec::new(),

@@ -19,6 +19,7 @@ mod floors;
 mod frames;
 mod graphql;
 mod http;
+mod kills;
 mod mqtt;
 mod pages;
 mod presence;

@@ -313,6 +313,7 @@ async fn commands_that_a_killed_gateway_left_come_to_an_end() {
             client_id: None,
             address: None,
             idempotency_key: None,
+            qos: 1,
             timeout_ms: None,
             answer: None,
             mismatches: Vec::new(),
