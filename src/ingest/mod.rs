@@ -277,7 +277,8 @@ impl Ingest {
                         }
                         Meaning::Online { device } => (None, Some((device, Said::Online { alias }))),
                         Meaning::Offline { device } => (None, Some((device, Said::Offline))),
-                        Meaning::Command { record, hinted } => {
+                        Meaning::Command { mut record, hinted } => {
+                            record.address = self.speakers.address(client_id).map(str::to_owned);
                             if let Target::Service(topic) = &record.target {
                                 learnt = self.book.commanded(topic, hinted, at);
                             }
@@ -380,7 +381,7 @@ impl Ingest {
         let Started { session, client_id, address, at, .. } = started;
         let signal = Signal::Started { session, client_id: &client_id, will: will.as_deref() };
         let changes = self.watch.observe(signal, at, Instant::now());
-        self.speakers.started(client_id.clone(), session);
+        self.speakers.started(client_id.clone(), session, address.clone());
         let client_id = client_id.to_string();
         let change = SessionChange { seq: Seq::ZERO, at, session, client_id, address, ended: None };
         batch.drafts.push(of(Event::Session(change)));
