@@ -237,6 +237,8 @@ impl Desk {
             Some(key) => {
                 let reserved = self.0.keys.reserve(key, LIFE).await?;
                 if let Some(before) = self.0.store.command_by_key(key).await? {
+                    // Others with this key wait for the same end, not for each other.
+                    drop(reserved);
                     return self.repeated(before, &ask, key, wait).await;
                 }
                 Some(reserved)
