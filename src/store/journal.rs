@@ -16,9 +16,10 @@ use sea_orm::{
 
 use super::{
     Store,
+    command_rows::{command_row, state_row},
     paging::SLOT,
     rejections::Tally,
-    words::{NO_ACTION, PresenceBody, ServiceBody, SessionBody, Word, class, kind},
+    words::{PresenceBody, ServiceBody, SessionBody, Word, class, kind},
 };
 use crate::{
     error::Error,
@@ -27,9 +28,6 @@ use crate::{
 
 /// The widest table has 13 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
 const ROWS_PER_STATEMENT: usize = 500;
-
-/// With which the gateway sends every command.
-const COMMAND_QOS: i16 = 1;
 
 /// What SQLite calls too big, a violated constraint, a mismatched type and a parameter out of range.
 const REFUSALS: [i32; 4] = [18, 19, 20, 25];
@@ -278,41 +276,11 @@ impl Batch {
 
     fn command(&mut self, record: &CommandRecord, source: i64) -> Result<(), serde_json::Error> {
         if record.id == record.seq {
-            self.commands.push(commands::Model {
-                id: record.id.0,
-                source,
-                topic: record.topic.clone(),
-                payload: record.payload.clone().into_bytes(),
-                qos: COMMAND_QOS,
-                action: record.target.action().map_or(NO_ACTION, Word::number),
-                surface: record.surface.number(),
-                client_id: record.client_id.clone(),
-                address: record.address.clone(),
-                idempotency_key: record.idempotency_key.clone(),
-                accepted_at: record.accepted_at.0,
-                timeout_ms: record.timeout_ms.map(Into::into),
-                state: record.state.number(),
-            });
+            self.commands.push(command_row(record, source));
         } else {
             self.moved.insert(record.id.0, record.state.number());
         }
-        let mismatches = Some(&record.mismatches).filter(|mismatches| !mismatches.is_empty());
-        let answer = record.answer.as_ref();
-        self.states.push(command_states::Model {
-            seq: record.seq.0,
-            command: record.id.0,
-            state: record.state.number(),
-            delivery: record.delivery.map(Word::number),
-            ambiguous: record.ambiguous,
-            reason: record.reason.clone(),
-            mismatches: mismatches.map(serde_json::to_string).transpose()?,
-            answer_seq: answer.map(|answer| answer.seq.0),
-            answer_at: answer.map(|answer| answer.at.0),
-            answer_topic: answer.map(|answer| answer.topic.clone()),
-            answer: answer.map(|answer| answer.payload.clone().into_bytes()),
-            late: answer.is_some_and(|answer| answer.late),
-            hash: None,
-        });
+        self.states.push(state_row(record)?);
         Ok(())
     }
 
