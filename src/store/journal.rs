@@ -16,6 +16,7 @@ use sea_orm::{
 
 use super::{
     Store,
+    audit::{self, Hash, Link},
     command_rows::{command_row, state_row},
     paging::SLOT,
     rejections::Tally,
@@ -125,6 +126,8 @@ struct Memory {
     /// The slots of time that the sources' runs are in: of those that spoke since the start. A start begins anew.
     slots: HashMap<i64, i64>,
     tally: Tally,
+    /// Of the last row of the command log.
+    hash: Hash,
 }
 
 impl Memory {
@@ -142,7 +145,8 @@ impl Memory {
             sources.entry(class).or_default().insert(name, id);
         }
         let (head, tally) = (super::head(db).await?, Tally::load(db).await?);
-        Ok(Memory { head, sources, last_source, slots: HashMap::new(), tally })
+        let hash = audit::last_hash(db).await?;
+        Ok(Memory { head, sources, last_source, slots: HashMap::new(), tally, hash })
     }
 
     fn source(&self, class: i16, name: &str) -> Option<i64> {
@@ -217,7 +221,7 @@ impl Batch {
                     Target::Device { device, .. } => self.source(class::DEVICE, device, at, memory),
                     Target::Service(topic) => self.topic(topic, at, memory),
                 };
-                self.command(record, source).map_err(Error::internal)?;
+                self.command(record, source, &mut memory.hash).map_err(Error::internal)?;
                 (kind::COMMAND, Some(source), None)
             }
             Event::Rejection(rejection) => {
@@ -274,13 +278,25 @@ impl Batch {
         source
     }
 
-    fn command(&mut self, record: &CommandRecord, source: i64) -> Result<(), serde_json::Error> {
-        if record.id == record.seq {
-            self.commands.push(command_row(record, source));
-        } else {
-            self.moved.insert(record.id.0, record.state.number());
+    /// Puts the row after that with the hash `last`, which is its own afterwards.
+    fn command(
+        &mut self,
+        record: &CommandRecord,
+        source: i64,
+        last: &mut Hash,
+    ) -> Result<(), serde_json::Error> {
+        let mut state = state_row(record)?;
+        let command = (record.id == record.seq).then(|| command_row(record, source));
+        let begun = command.as_ref().map(|command| (command, record.target.name()));
+        *last = Link { state: &state, at: record.at.0, begun }.hash(last);
+        state.hash = Some(last.to_vec());
+        self.states.push(state);
+        match command {
+            Some(command) => self.commands.push(command),
+            None => {
+                self.moved.insert(record.id.0, record.state.number());
+            }
         }
-        self.states.push(state_row(record)?);
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use tracing::info;
 
 use crate::{config::Durability, error::Error, model::Seq};
 
+mod audit;
 mod command_rows;
 mod commands;
 mod devices;
