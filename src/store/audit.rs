@@ -7,6 +7,11 @@ use entity::{anchors, command_states as states, commands};
 use sea_orm::{DbErr, QueryOrder, QuerySelect, entity::prelude::*};
 use sha2::{Digest, Sha256};
 
+mod rows;
+mod verify;
+
+pub use verify::{Audit, Broken, Flaw, Head, verify};
+
 /// SHA-256.
 pub(super) type Hash = [u8; 32];
 

@@ -36,6 +36,7 @@ mod service_readings;
 mod services;
 mod words;
 
+pub use audit::{Audit, Broken, Flaw, Head, verify};
 pub use commands::CommandFilter;
 pub use devices::DeviceFacts;
 pub use journal::{Draft, Journal, refused};
