@@ -2,6 +2,7 @@
 //!
 //! Moments are microseconds since 1970; small numbers stand for words that the gateway's `store` knows.
 
+pub mod anchors;
 pub mod command_states;
 pub mod commands;
 pub mod journal;

@@ -32,10 +32,24 @@ impl MigratorTrait for Migrator {
 
 /// Steps that the database has taken and this binary does not know. Writes nothing.
 pub async fn unknown_steps(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    let (taken, known) = (taken_steps(db).await?, known_steps());
+    Ok(taken.into_iter().filter(|step| !known.contains(step)).collect())
+}
+
+/// Whether the database has yet to take a step that this binary knows. Writes nothing.
+pub async fn is_behind(db: &DatabaseConnection) -> Result<bool, DbErr> {
+    let taken = taken_steps(db).await?;
+    Ok(known_steps().iter().any(|step| !taken.contains(step)))
+}
+
+fn known_steps() -> HashSet<String> {
+    Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
+}
+
+async fn taken_steps(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     if !SchemaManager::new(db).has_table("seaql_migrations").await? {
         return Ok(Vec::new());
     }
-    let known: HashSet<_> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
     let taken = seaql_migrations::Entity::find().all(db).await?;
-    Ok(taken.into_iter().map(|step| step.version).filter(|step| !known.contains(step)).collect())
+    Ok(taken.into_iter().map(|step| step.version).collect())
 }

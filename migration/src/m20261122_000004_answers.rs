@@ -2,7 +2,7 @@
 
 use sea_orm_migration::{
     prelude::*,
-    schema::{big_integer_null, blob_null, boolean, text_null},
+    schema::{big_integer, big_integer_null, blob, blob_null, boolean, text_null},
 };
 
 #[derive(DeriveMigrationName)]
@@ -34,7 +34,12 @@ impl MigrationTrait for Migration {
             let table = Table::alter().table(CommandStates::Table).add_column(column).take();
             manager.alter_table(table).await?;
         }
-        Ok(())
+        let anchors = Table::create()
+            .table(Anchors::Table)
+            .col(big_integer(Anchors::Seq).primary_key())
+            .col(blob(Anchors::Hash))
+            .take();
+        manager.create_table(anchors).await
     }
 }
 
@@ -55,5 +60,12 @@ enum CommandStates {
     AnswerTopic,
     Answer,
     Late,
+    Hash,
+}
+
+#[derive(DeriveIden)]
+enum Anchors {
+    Table,
+    Seq,
     Hash,
 }

@@ -217,6 +217,14 @@ impl fmt::Display for Target {
 }
 
 impl Target {
+    /// The device, or the topic of the service.
+    pub fn name(&self) -> &str {
+        match self {
+            Target::Device { device, .. } => device,
+            Target::Service(topic) => topic.as_str(),
+        }
+    }
+
     /// The device, if it is for one.
     pub fn device(&self) -> Option<&str> {
         match self {

@@ -3,28 +3,24 @@
 use std::collections::HashMap;
 
 use async_graphql::InputObject;
-use entity::{command_states as states, commands, journal, sources, topics};
+use entity::{command_states as states, commands, sources, topics};
 use sea_orm::{
-    FromQueryResult, JoinType, Order,
+    JoinType, Order,
     entity::prelude::*,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 
 use super::{
     Store,
-    events::nameless,
+    command_rows::CommandRow,
     paging::{cut, narrow_by, page},
     readings::{MAX_AT_ONCE, MAX_PAGE_BYTES, together, too_much},
     services::topics_where,
-    unreadable,
-    words::{NO_ACTION, Word, class},
+    words::{Word, class},
 };
 use crate::{
     error::Error,
-    model::{
-        Action, Answer, CommandRecord, CommandState, Delivery, Page, Part, Seq, ServiceTopic, Surface,
-        Target, Timestamp,
-    },
+    model::{Action, CommandRecord, CommandState, Page, Part, Seq, ServiceTopic, Surface, Target},
 };
 
 /// Which commands are meant: those that are all of what is given.
@@ -298,144 +294,11 @@ fn restrict(query: &mut SelectStatement, filter: &CommandFilter, part: &Part) {
     narrow_by(query, commands::Column::Id.as_column_ref(), part);
 }
 
-/// A state of a command, with all that is known of the command.
-#[derive(FromQueryResult)]
-struct CommandRow {
-    id: i64,
-    seq: i64,
-    accepted_at: i64,
-    at: i64,
-    source: String,
-    action: i16,
-    topic: String,
-    payload: Vec<u8>,
-    qos: i16,
-    state: i16,
-    delivery: Option<i16>,
-    surface: i16,
-    client_id: Option<String>,
-    address: Option<String>,
-    idempotency_key: Option<String>,
-    timeout_ms: Option<i64>,
-    ambiguous: bool,
-    reason: Option<String>,
-    mismatches: Option<String>,
-    answer_seq: Option<i64>,
-    answer_at: Option<i64>,
-    answer_topic: Option<String>,
-    answer: Option<Vec<u8>>,
-    late: bool,
-}
-
-impl CommandRow {
-    fn select() -> SelectStatement {
-        let column = |column: commands::Column| column.as_column_ref();
-        Query::select()
-            .columns([
-                states::Column::Seq.as_column_ref(),
-                states::Column::State.as_column_ref(),
-                states::Column::Delivery.as_column_ref(),
-                states::Column::Ambiguous.as_column_ref(),
-                states::Column::Reason.as_column_ref(),
-                states::Column::Mismatches.as_column_ref(),
-                states::Column::AnswerSeq.as_column_ref(),
-                states::Column::AnswerAt.as_column_ref(),
-                states::Column::AnswerTopic.as_column_ref(),
-                states::Column::Answer.as_column_ref(),
-                states::Column::Late.as_column_ref(),
-                journal::Column::At.as_column_ref(),
-                column(commands::Column::Id),
-                column(commands::Column::AcceptedAt),
-                column(commands::Column::Action),
-                column(commands::Column::Topic),
-                column(commands::Column::Payload),
-                column(commands::Column::Qos),
-                column(commands::Column::Surface),
-                column(commands::Column::ClientId),
-                column(commands::Column::Address),
-                column(commands::Column::IdempotencyKey),
-                column(commands::Column::TimeoutMs),
-            ])
-            .expr_as(Expr::col(sources::Column::Name.as_column_ref()), "source")
-            .from(states::Entity)
-            .inner_join(
-                commands::Entity,
-                Expr::col(column(commands::Column::Id))
-                    .eq(Expr::col(states::Column::Command.as_column_ref())),
-            )
-            .inner_join(
-                sources::Entity,
-                Expr::col(sources::Column::Id.as_column_ref())
-                    .eq(Expr::col(column(commands::Column::Source))),
-            )
-            .inner_join(
-                journal::Entity,
-                Expr::col(journal::Column::Seq.as_column_ref())
-                    .eq(Expr::col(states::Column::Seq.as_column_ref())),
-            )
-            .take()
-    }
-
-    /// What a device and who commands it choose the size of, in bytes.
-    fn weight(&self) -> usize {
-        let answer = self.answer.as_ref().map_or(0, Vec::len);
-        let texts = [&self.reason, &self.mismatches].into_iter().flatten().map(String::len);
-        self.payload.len() + answer + texts.sum::<usize>()
-    }
-
-    fn record(self) -> Result<CommandRecord, Error> {
-        let target = if self.action == NO_ACTION {
-            Target::Service(self.source.parse().map_err(|_| nameless(self.seq, &self.source))?)
-        } else {
-            Target::Device { device: self.source, action: Action::of(self.action, self.seq)? }
-        };
-        let answer = match (self.answer_seq, self.answer_at, self.answer_topic, self.answer) {
-            (Some(seq), Some(at), Some(topic), Some(payload)) => Some(Answer {
-                seq: Seq(seq),
-                at: Timestamp(at),
-                topic,
-                payload: String::from_utf8(payload).map_err(|why| unreadable(self.seq, why))?,
-                late: self.late,
-            }),
-            _ => None,
-        };
-        Ok(CommandRecord {
-            id: Seq(self.id),
-            seq: Seq(self.seq),
-            accepted_at: Timestamp(self.accepted_at),
-            at: Timestamp(self.at),
-            target,
-            topic: self.topic,
-            payload: String::from_utf8(self.payload).map_err(|why| unreadable(self.seq, why))?,
-            qos: u8::try_from(self.qos).map_err(|why| unreadable(self.seq, why))?,
-            state: CommandState::of(self.state, self.seq)?,
-            delivery: self.delivery.map(|number| Delivery::of(number, self.seq)).transpose()?,
-            surface: Surface::of(self.surface, self.seq)?,
-            client_id: self.client_id,
-            address: self.address,
-            idempotency_key: self.idempotency_key,
-            timeout_ms: self
-                .timeout_ms
-                .map(u32::try_from)
-                .transpose()
-                .map_err(|why| unreadable(self.seq, why))?,
-            ambiguous: self.ambiguous,
-            reason: self.reason,
-            mismatches: self
-                .mismatches
-                .as_deref()
-                .map_or(Ok(Vec::new()), serde_json::from_str)
-                .map_err(|why| unreadable(self.seq, why))?,
-            answer,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        model::Cursor,
+        model::{Cursor, Delivery},
         store::samples::{House, accepted, accepted_by_service, large_command, moved, reading},
     };
 

@@ -4,12 +4,12 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
-use sea_orm::{ConnectionTrait, DbErr, sqlx::sqlite::SqliteConnectOptions};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, sqlx::sqlite::SqliteConnectOptions};
 
 use super::connect;
 use crate::error::Error;
@@ -47,6 +47,24 @@ pub(super) async fn prepare(database: &Path) -> Result<(PathBuf, File), Error> {
         Found::Ours => refuse_newer(&path).await?,
     }
     Ok((path, lock))
+}
+
+/// A database that is there, to be read and not to be written: the one path of it.
+pub(super) fn ours(database: &Path) -> Result<PathBuf, Error> {
+    let path = resolve(database)?;
+    let missing =
+        || Error::Setup(format!("there is no database {}; name the one that is meant", path.display()));
+    file_at(&path)?.ok_or_else(missing)?;
+    let file = File::open(&path).map_err(|why| setup(&path, "cannot be read", why))?;
+    match whose(&path, file)? {
+        Found::Nothing => Err(missing()),
+        Found::Ours => Ok(path),
+    }
+}
+
+/// Whether the one file is all there is of the database: nobody writes to it, and nobody was killed who did.
+pub(super) fn is_closed(path: &Path) -> bool {
+    !beside(path, "-wal").exists()
 }
 
 /// The one path of the file, so that two ways to it share a lock.
@@ -89,14 +107,7 @@ fn lock(path: &Path, lock_path: &Path) -> Result<File, Error> {
 }
 
 fn inspect(path: &Path) -> Result<Found, Error> {
-    let kind = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(why) => return Err(setup(path, "cannot be read", why)),
-    };
-    if !kind.is_file() {
-        return Err(foreign(path, "it is not a file"));
-    }
+    let Some(kind) = file_at(path)? else { return Ok(Found::Nothing) };
     // The super-user may write it all the same, but whoever made it read-only meant it.
     if kind.permissions().readonly() {
         return Err(Error::Setup(format!(
@@ -109,6 +120,21 @@ fn inspect(path: &Path) -> Result<Found, Error> {
         .write(true)
         .open(path)
         .map_err(|why| setup(path, "cannot be opened for reading and writing", why))?;
+    whose(path, file)
+}
+
+/// What is known of the file, if there is one.
+fn file_at(path: &Path) -> Result<Option<Metadata>, Error> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
+        Ok(_) => Err(foreign(path, "it is not a file")),
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(setup(path, "cannot be read", why)),
+    }
+}
+
+/// What the file holds. Closing it drops the locks that this process's SQLite has on it.
+fn whose(path: &Path, file: File) -> Result<Found, Error> {
     let mut header = Vec::with_capacity(HEADER_LENGTH);
     file.take(HEADER_LENGTH as u64)
         .read_to_end(&mut header)
@@ -145,7 +171,23 @@ async fn refuse_newer(path: &Path) -> Result<(), Error> {
         db.close().await?;
         unknown
     };
-    let unknown = unknown.await.map_err(|why| setup(path, "cannot be read; restore a backup of it", why))?;
+    refuse_unknown(path, unknown.await)
+}
+
+/// Refuses what only another version of Crosslink can read.
+pub(super) async fn refuse_other_versions(db: &DatabaseConnection, path: &Path) -> Result<(), Error> {
+    refuse_unknown(path, migration::unknown_steps(db).await)?;
+    if migration::is_behind(db).await? {
+        let path = path.display();
+        return Err(Error::Setup(format!(
+            "{path} comes from an earlier version; a start of this one with it adapts it"
+        )));
+    }
+    Ok(())
+}
+
+fn refuse_unknown(path: &Path, steps: Result<Vec<String>, DbErr>) -> Result<(), Error> {
+    let unknown = steps.map_err(|why| setup(path, "cannot be read; restore a backup of it", why))?;
     if unknown.is_empty() {
         return Ok(());
     }

@@ -16,9 +16,11 @@ use sea_orm::{
 
 use super::{
     Store,
+    audit::{self, Hash, Link},
+    command_rows::{command_row, state_row},
     paging::SLOT,
     rejections::Tally,
-    words::{NO_ACTION, PresenceBody, ServiceBody, SessionBody, Word, class, kind},
+    words::{PresenceBody, ServiceBody, SessionBody, Word, class, kind},
 };
 use crate::{
     error::Error,
@@ -124,6 +126,8 @@ struct Memory {
     /// The slots of time that the sources' runs are in: of those that spoke since the start. A start begins anew.
     slots: HashMap<i64, i64>,
     tally: Tally,
+    /// Of the last row of the command log.
+    hash: Hash,
 }
 
 impl Memory {
@@ -141,7 +145,8 @@ impl Memory {
             sources.entry(class).or_default().insert(name, id);
         }
         let (head, tally) = (super::head(db).await?, Tally::load(db).await?);
-        Ok(Memory { head, sources, last_source, slots: HashMap::new(), tally })
+        let hash = audit::last_hash(db).await?;
+        Ok(Memory { head, sources, last_source, slots: HashMap::new(), tally, hash })
     }
 
     fn source(&self, class: i16, name: &str) -> Option<i64> {
@@ -216,7 +221,7 @@ impl Batch {
                     Target::Device { device, .. } => self.source(class::DEVICE, device, at, memory),
                     Target::Service(topic) => self.topic(topic, at, memory),
                 };
-                self.command(record, source).map_err(Error::internal)?;
+                self.command(record, source, &mut memory.hash).map_err(Error::internal)?;
                 (kind::COMMAND, Some(source), None)
             }
             Event::Rejection(rejection) => {
@@ -273,43 +278,25 @@ impl Batch {
         source
     }
 
-    fn command(&mut self, record: &CommandRecord, source: i64) -> Result<(), serde_json::Error> {
-        if record.id == record.seq {
-            self.commands.push(commands::Model {
-                id: record.id.0,
-                source,
-                topic: record.topic.clone(),
-                payload: record.payload.clone().into_bytes(),
-                qos: record.qos.into(),
-                action: record.target.action().map_or(NO_ACTION, Word::number),
-                surface: record.surface.number(),
-                client_id: record.client_id.clone(),
-                address: record.address.clone(),
-                idempotency_key: record.idempotency_key.clone(),
-                accepted_at: record.accepted_at.0,
-                timeout_ms: record.timeout_ms.map(Into::into),
-                state: record.state.number(),
-            });
-        } else {
-            self.moved.insert(record.id.0, record.state.number());
+    /// Puts the row after that with the hash `last`, which is its own afterwards.
+    fn command(
+        &mut self,
+        record: &CommandRecord,
+        source: i64,
+        last: &mut Hash,
+    ) -> Result<(), serde_json::Error> {
+        let mut state = state_row(record)?;
+        let command = (record.id == record.seq).then(|| command_row(record, source));
+        let begun = command.as_ref().map(|command| (command, record.target.name()));
+        *last = Link { state: &state, at: record.at.0, begun }.hash(last);
+        state.hash = Some(last.to_vec());
+        self.states.push(state);
+        match command {
+            Some(command) => self.commands.push(command),
+            None => {
+                self.moved.insert(record.id.0, record.state.number());
+            }
         }
-        let mismatches = Some(&record.mismatches).filter(|mismatches| !mismatches.is_empty());
-        let answer = record.answer.as_ref();
-        self.states.push(command_states::Model {
-            seq: record.seq.0,
-            command: record.id.0,
-            state: record.state.number(),
-            delivery: record.delivery.map(Word::number),
-            ambiguous: record.ambiguous,
-            reason: record.reason.clone(),
-            mismatches: mismatches.map(serde_json::to_string).transpose()?,
-            answer_seq: answer.map(|answer| answer.seq.0),
-            answer_at: answer.map(|answer| answer.at.0),
-            answer_topic: answer.map(|answer| answer.topic.clone()),
-            answer: answer.map(|answer| answer.payload.clone().into_bytes()),
-            late: answer.is_some_and(|answer| answer.late),
-            hash: None,
-        });
         Ok(())
     }
 

@@ -18,6 +18,8 @@ use tracing::info;
 
 use crate::{config::Durability, error::Error, model::Seq};
 
+mod audit;
+mod command_rows;
 mod commands;
 mod devices;
 mod events;
@@ -34,6 +36,7 @@ mod service_readings;
 mod services;
 mod words;
 
+pub use audit::{Audit, Broken, Flaw, Head, verify};
 pub use commands::CommandFilter;
 pub use devices::DeviceFacts;
 pub use journal::{Draft, Journal, refused};
