@@ -117,9 +117,10 @@ impl Mutation {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "As `arm` gave it.")] token: String,
-        #[graphql(desc = "Under this key the record is known to `sendCommand`.")] idempotency_key: Option<
-            String,
-        >,
+        #[graphql(
+            desc = "The same key again, while it would be armed, returns the same record, and sends nothing."
+        )]
+        idempotency_key: Option<String>,
         #[graphql(default_with = "CommandWait::Final", desc = "How far it is waited for.")] wait: CommandWait,
     ) -> Result<CommandRecord, Problem> {
         let origin = commands::origin(context, idempotency_key);

@@ -278,6 +278,18 @@ async fn what_can_hurt_is_armed_and_executed_once() {
         assert_eq!(house.refused(&spent).await, json!({ "code": "ARMING_REQUIRED" }));
     }
     assert_eq!(house.logged().await, 2);
+
+    let token = house.ask(&arm).await["arm"]["token"].take();
+    let keyed = |key: &str| {
+        format!("mutation {{ execute(token: {token}, idempotencyKey: \"{key}\") {{ id seq state }} }}")
+    };
+    let executed = keyed("k");
+    let (record, _) = join!(house.ask(&executed), replies(&mut rig, DONE));
+    assert_eq!(house.ask(&executed).await, record, "whoever has not heard the answer may ask again");
+    for spent in [keyed("other"), execute(&token)] {
+        assert_eq!(house.refused(&spent).await, json!({ "code": "ARMING_REQUIRED" }));
+    }
+    assert_eq!(house.logged().await, 3);
 }
 
 #[tokio::test]
