@@ -150,29 +150,29 @@ pub enum CommandInput {
 }
 
 impl CommandInput {
-    /// The name of the kind, and the payload as JSON, as it goes over the wire.
-    pub fn of(&self) -> (&'static str, String) {
-        let kind = match self {
-            CommandInput::Actuator(_) => ACTUATOR,
-            CommandInput::AnalogIn(_) => ANALOG_IN,
-            CommandInput::AnalogOut(_) => ANALOG_OUT,
-            CommandInput::BangBang(_) => BANG_BANG,
-            CommandInput::Bme280(_) => BME280,
-            CommandInput::Command(_) => COMMAND,
-            CommandInput::ComplementaryPwm(_) => COMPLEMENTARY_PWM,
-            CommandInput::DigitalOut(_) => DIGITAL_OUT,
-            CommandInput::Flowmeter(_) => FLOWMETER,
-            CommandInput::Loadcell(_) => LOADCELL,
-            CommandInput::Math(_) => MATH,
-            CommandInput::Mpu6050(_) => MPU6050,
-            CommandInput::Pds(_) => PDS,
-            CommandInput::Pid(_) => PID,
-            CommandInput::Pwm(_) => PWM,
-            CommandInput::Qmc5883l(_) => QMC5883L,
-            CommandInput::StatefulActuator(_) => STATEFUL_ACTUATOR,
-            CommandInput::Stepper(_) => STEPPER,
+    /// The kind, and the payload as JSON, as it goes over the wire.
+    pub fn of(&self) -> (&'static Kind, String) {
+        let kind: &'static Kind = match self {
+            CommandInput::Actuator(_) => &ACTUATOR,
+            CommandInput::AnalogIn(_) => &ANALOG_IN,
+            CommandInput::AnalogOut(_) => &ANALOG_OUT,
+            CommandInput::BangBang(_) => &BANG_BANG,
+            CommandInput::Bme280(_) => &BME280,
+            CommandInput::Command(_) => &COMMAND,
+            CommandInput::ComplementaryPwm(_) => &COMPLEMENTARY_PWM,
+            CommandInput::DigitalOut(_) => &DIGITAL_OUT,
+            CommandInput::Flowmeter(_) => &FLOWMETER,
+            CommandInput::Loadcell(_) => &LOADCELL,
+            CommandInput::Math(_) => &MATH,
+            CommandInput::Mpu6050(_) => &MPU6050,
+            CommandInput::Pds(_) => &PDS,
+            CommandInput::Pid(_) => &PID,
+            CommandInput::Pwm(_) => &PWM,
+            CommandInput::Qmc5883l(_) => &QMC5883L,
+            CommandInput::StatefulActuator(_) => &STATEFUL_ACTUATOR,
+            CommandInput::Stepper(_) => &STEPPER,
         };
-        (kind.name, serde_json::to_string(self).expect("a command is JSON"))
+        (kind, serde_json::to_string(self).expect("a command is JSON"))
     }
 }
 

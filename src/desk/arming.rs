@@ -33,8 +33,16 @@ pub struct Armed {
     pub payload: String,
 }
 
+/// By token.
 #[derive(Default)]
-pub(super) struct Armoury(Mutex<HashMap<String, (Ask, Instant)>>);
+pub(super) struct Armoury(Mutex<HashMap<String, Loaded>>);
+
+struct Loaded {
+    ask: Ask,
+    until: Instant,
+    /// The idempotency key under which it was executed, if it was.
+    key: Option<String>,
+}
 
 impl Armoury {
     pub(super) fn arm(&self, ask: Ask) -> Result<Armed, Error> {
@@ -43,7 +51,7 @@ impl Armoury {
             .map_err(|why| Error::Internal(anyhow::anyhow!("no randomness: {why}")))?;
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut armed = self.lock();
-        armed.retain(|_, (_, until)| *until > Instant::now());
+        armed.retain(|_, one| one.until > Instant::now());
         if armed.len() >= MAX_ARMED {
             return Err(Error::Unavailable("room for another armed command"));
         }
@@ -53,20 +61,29 @@ impl Armoury {
             topic: ask.topic(),
             payload: ask.payload.clone(),
         };
-        armed.insert(token, (ask, Instant::now() + ARMED_FOR));
+        armed.insert(token, Loaded { ask, until: Instant::now() + ARMED_FOR, key: None });
         Ok(told)
     }
 
-    /// What was armed under a token, once.
-    pub(super) fn take(&self, token: &str) -> Result<Ask, Error> {
-        let found = self.lock().remove(token);
-        let fresh = found.filter(|(_, until)| *until > Instant::now());
-        let refused =
-            "nothing is armed under this token: it was executed, or its ten seconds are over; arm it anew";
-        fresh.map(|(ask, _)| ask).ok_or_else(|| Error::ArmingRequired(refused.to_owned()))
+    /// What was armed under a token, once; and again to whoever says the same idempotency key.
+    pub(super) fn take(&self, token: &str, key: Option<&str>) -> Result<Ask, Error> {
+        let mut armed = self.lock();
+        let fresh = |one: &&mut Loaded| {
+            one.until > Instant::now() && (one.key.is_none() || one.key.as_deref() == key)
+        };
+        let Some(one) = armed.get_mut(token).filter(fresh) else {
+            let refused = "nothing is armed under this token: it was executed, or its ten seconds are over; arm it anew";
+            return Err(Error::ArmingRequired(refused.to_owned()));
+        };
+        let ask = one.ask.clone();
+        match key {
+            Some(key) => one.key = Some(key.to_owned()),
+            None => drop(armed.remove(token)),
+        }
+        Ok(ask)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Ask, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Loaded>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

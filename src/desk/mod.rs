@@ -170,9 +170,10 @@ impl Desk {
         self.0.armoury.arm(ask)
     }
 
-    /// Sends what was armed under a token, once, as [`Desk::send`] does.
+    /// Sends what was armed under a token, once, as [`Desk::send`] does. The same idempotency key again is the same
+    /// record, for as long as it would be armed.
     pub async fn execute(&self, token: &str, origin: Origin, wait: Wait) -> Result<CommandRecord, Error> {
-        let ask = self.0.armoury.take(token)?;
+        let ask = self.0.armoury.take(token, origin.idempotency_key.as_deref())?;
         // Its service may have been pinned to another kind meanwhile.
         let topic = self.check(&ask)?;
         self.order(ask, topic, origin, wait).await

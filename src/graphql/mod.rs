@@ -3,6 +3,7 @@
 //!
 //! Resolvers translate, no more. The schema is written down in `schema.graphql`.
 
+mod commands;
 mod conflation;
 mod device;
 mod frames;

@@ -4,6 +4,7 @@ use async_graphql::{Context, Object, SimpleObject};
 
 use super::{
     app,
+    commands::{self, CommandWait},
     limits::{COMMAND, count},
     paging,
     problem::Problem,
@@ -11,8 +12,9 @@ use super::{
 };
 use crate::{
     address,
-    desk::{Ask, Origin, Wait},
-    model::{Action, CommandRecord, Cursor, Page, Replay, Seq, ServiceName, Surface},
+    catalog::CommandInput,
+    desk::{Armed, Ask, Wait},
+    model::{Action, CommandRecord, Cursor, Page, Replay, Seq, ServiceName},
     store::RejectionFilter,
 };
 
@@ -61,6 +63,68 @@ impl Mutation {
         idempotency_key: Option<String>,
     ) -> Result<CommandRecord, Problem> {
         send(context, Action::Resume, device, idempotency_key).await
+    }
+
+    /// Tells a service something, in the words of its kind, and waits for what becomes of it.
+    ///
+    /// Refused as `PAYLOAD_INVALID` when the service is of another kind, `KIND_AMBIGUOUS` while its kind is not known,
+    /// `COMMAND_IN_FLIGHT` while another command on the topic is under way, `DEVICE_OFFLINE` when its firmware's client is
+    /// gone, and `ARMING_REQUIRED` when the gateway wants what can hurt in two steps: `arm`, then `execute`.
+    #[graphql(complexity = "COMMAND + child_complexity")]
+    #[allow(clippy::too_many_arguments, reason = "GraphQL has no type for the arguments of a field")]
+    async fn send_command(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The first level of its topics.")] firmware: String,
+        #[graphql(desc = "The second level of its topics.")] service: String,
+        #[graphql(desc = "What it is told.")] command: CommandInput,
+        #[graphql(
+            desc = "How long its answer is waited for, in milliseconds: 100 to 60000; 5000 when it is not given."
+        )]
+        timeout_ms: Option<i32>,
+        #[graphql(default = false, desc = "Even if its firmware's client is known to be gone.")]
+        offline: bool,
+        #[graphql(desc = "The same key again returns the same record, and sends nothing.")]
+        idempotency_key: Option<String>,
+        #[graphql(default_with = "CommandWait::Final", desc = "How far it is waited for.")] wait: CommandWait,
+    ) -> Result<CommandRecord, Problem> {
+        let ask = commands::ask(context, [&firmware, &service], &command, timeout_ms, offline)?;
+        let origin = commands::origin(context, idempotency_key);
+        wait.answered(app(context).desk.send(ask, origin, wait.into()).await?)
+    }
+
+    /// Prepares a command to a service, which `execute` sends within ten seconds. Nothing is sent, nothing is logged.
+    #[graphql(complexity = "COMMAND + child_complexity")]
+    async fn arm(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The first level of its topics.")] firmware: String,
+        #[graphql(desc = "The second level of its topics.")] service: String,
+        #[graphql(desc = "What it is to be told.")] command: CommandInput,
+        #[graphql(desc = "As in `sendCommand`.")] timeout_ms: Option<i32>,
+        #[graphql(default = false, desc = "Even if its firmware's client is known to be gone.")]
+        offline: bool,
+    ) -> Result<Armed, Problem> {
+        let ask = commands::ask(context, [&firmware, &service], &command, timeout_ms, offline)?;
+        Ok(app(context).desk.arm(ask)?)
+    }
+
+    /// Sends what was armed, once; answers as `sendCommand` does.
+    ///
+    /// `ARMING_REQUIRED` when nothing is armed under the token: it was executed, or its ten seconds are over.
+    #[graphql(complexity = "COMMAND + child_complexity")]
+    async fn execute(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "As `arm` gave it.")] token: String,
+        #[graphql(
+            desc = "The same key again, while it would be armed, returns the same record, and sends nothing."
+        )]
+        idempotency_key: Option<String>,
+        #[graphql(default_with = "CommandWait::Final", desc = "How far it is waited for.")] wait: CommandWait,
+    ) -> Result<CommandRecord, Problem> {
+        let origin = commands::origin(context, idempotency_key);
+        wait.answered(app(context).desk.execute(&token, origin, wait.into()).await?)
     }
 
     /// Looks at rejections anew, after the gateway has learnt what they mean: these, or those that match a filter.
@@ -140,8 +204,7 @@ async fn send(
     device: String,
     idempotency_key: Option<String>,
 ) -> Result<CommandRecord, Problem> {
-    let Peer(address) = context.data_opt().cloned().unwrap_or_default();
-    let origin = Origin { surface: Surface::GraphQl, address, idempotency_key };
+    let origin = commands::origin(context, idempotency_key);
     Ok(app(context).desk.send(Ask::play(&device, action), origin, Wait::Final).await?)
 }
 

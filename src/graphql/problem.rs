@@ -1,9 +1,9 @@
 //! What went wrong, as GraphQL says it: a message and `extensions.code`.
 
-use async_graphql::{ErrorExtensions, Response};
+use async_graphql::{ErrorExtensions, InputType, Response, Value, to_value, value};
 use tracing::error;
 
-use crate::error::Error;
+use crate::{error::Error, json::Flaw};
 
 /// The code of what is wrong with the operation itself.
 pub const INVALID: &str = "INVALID";
@@ -14,8 +14,8 @@ pub const INVALID: &str = "INVALID";
 pub struct Problem {
     code: &'static str,
     message: String,
-    /// The places in the journal that stand against the operation.
-    seqs: Option<Vec<i64>>,
+    /// What stands beside the code.
+    more: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
@@ -44,21 +44,43 @@ impl From<Error> for Problem {
             | Error::Unavailable(_)
             | Error::Setup(_) => problem.to_string(),
         };
-        let code = problem.code();
-        let seqs = match problem {
-            Error::KindContradicted { seqs, .. } => Some(seqs),
-            _ => None,
-        };
-        Problem { code, message, seqs }
+        Problem { code: problem.code(), message, more: more(&problem) }
     }
+}
+
+/// What a program wants to know of a problem, by name.
+fn more(problem: &Error) -> Vec<(&'static str, Value)> {
+    match problem {
+        Error::KindContradicted { seqs, .. } => vec![("seqs", seqs.clone().into())],
+        Error::CommandInFlight { command: Some(id), .. } => vec![("command", id.0.into())],
+        Error::KindAmbiguous { candidates, .. } => vec![("candidates", candidates.clone().into())],
+        Error::PayloadInvalid(flaws) => vec![("flaws", flaws.iter().map(flaw).collect())],
+        Error::ConfirmationTimeout(record) => {
+            let as_in_rest = to_value(record).unwrap_or_default();
+            vec![("command", record.id.0.into()), ("record", as_in_rest)]
+        }
+        Error::CommandInFlight { command: None, .. }
+        | Error::NotFound { .. }
+        | Error::Invalid(_)
+        | Error::IdempotencyConflict(_)
+        | Error::DeviceOffline { .. }
+        | Error::ArmingRequired(_)
+        | Error::Unavailable(_)
+        | Error::Setup(_)
+        | Error::Internal(_) => Vec::new(),
+    }
+}
+
+fn flaw(Flaw { reason, pointer, detail }: &Flaw) -> Value {
+    value!({ "pointer": (pointer), "reason": (reason.to_value()), "detail": (detail) })
 }
 
 impl From<Problem> for async_graphql::Error {
     fn from(problem: Problem) -> async_graphql::Error {
         async_graphql::Error::new(problem.message).extend_with(|_, extensions| {
             extensions.set("code", problem.code);
-            if let Some(seqs) = problem.seqs {
-                extensions.set("seqs", seqs);
+            for (name, value) in problem.more {
+                extensions.set(name, value);
             }
         })
     }
@@ -85,6 +107,8 @@ pub fn refused(response: &Response) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::RejectionReason;
+    use serde_json::json;
 
     #[test]
     fn causes_are_not_shown() {
@@ -92,5 +116,15 @@ mod tests {
             Problem::from(Error::internal(anyhow::anyhow!("disk /dev/sda1 is full"))).into();
         assert_eq!(shown.message, "internal error");
         assert_eq!(shown.extensions.unwrap().get("code"), Some(&"INTERNAL".into()));
+    }
+
+    #[test]
+    fn each_flaw_of_a_payload_is_told_with_its_place() {
+        let (reason, pointer) = (RejectionReason::OutOfRange, "/duty".to_owned());
+        let flaw = Flaw { reason, pointer, detail: "expected a number from 0 to 1, got 2".to_owned() };
+        let shown: async_graphql::Error = Problem::from(Error::PayloadInvalid(vec![flaw])).into();
+        let extensions = serde_json::to_value(shown.extensions.unwrap()).unwrap();
+        let flaw = json!({ "pointer": "/duty", "reason": "OUT_OF_RANGE", "detail": "expected a number from 0 to 1, got 2" });
+        assert_eq!(extensions, json!({ "code": "PAYLOAD_INVALID", "flaws": [flaw] }));
     }
 }

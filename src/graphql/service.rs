@@ -15,10 +15,7 @@ use super::{
 use crate::{
     catalog::Payload,
     error::Error,
-    model::{
-        Action, CommandRecord, Evidence, Seq, ServiceChange, ServiceReading, ServiceState, ServiceTopic,
-        Timestamp,
-    },
+    model::{CommandRecord, Evidence, Seq, ServiceChange, ServiceReading, ServiceState, Timestamp},
     registry::{Registry, Service, ServiceFilter, Typed},
 };
 
@@ -238,44 +235,5 @@ impl ServiceChange {
     /// Its kind, by name. Null while it may be several.
     async fn kind(&self) -> Option<&str> {
         self.kind.as_deref()
-    }
-}
-
-#[ComplexObject]
-impl CommandRecord {
-    /// The device that it is for. Null when it is for a service.
-    async fn device(&self) -> Option<&str> {
-        self.target.device()
-    }
-
-    /// What the device makes of the payload. Null when it is for a service.
-    async fn action(&self) -> Option<Action> {
-        self.target.action()
-    }
-
-    /// The firmware of the service that it is for. Null when it is for a device.
-    async fn firmware(&self) -> Option<&str> {
-        self.target.service().map(ServiceTopic::firmware)
-    }
-
-    /// The service that it is for. Null when it is for a device.
-    async fn service(&self) -> Option<&str> {
-        self.target.service().map(ServiceTopic::name)
-    }
-
-    /// What follows the service in its topic. Null when it is for a device.
-    async fn suffix(&self) -> Option<&str> {
-        self.target.service().map(ServiceTopic::suffix)
-    }
-
-    /// The kind of the service that it is for, by name. Null while that is not known, and when it is for a device.
-    async fn kind(&self, context: &Context<'_>) -> Option<&str> {
-        app(context).registry.kind(self.target.service()?).map(|kind| kind.name)
-    }
-
-    /// The payload as its type, when it is for a service whose kind is known.
-    async fn typed(&self, context: &Context<'_>) -> Option<Payload> {
-        let topic = self.target.service()?;
-        app(context).registry.typed(topic, self.payload.as_bytes()).map(|typed| typed.payload)
     }
 }

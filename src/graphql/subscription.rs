@@ -223,7 +223,8 @@ impl Subscription {
         frames::of(app, &firmware, &service, after).await
     }
 
-    /// Commands as they come in, and each change of their state.
+    /// Commands as they come in, and whatever becomes of them: each change of their state, a delivery that rises, an
+    /// answer that comes after the end.
     async fn commands(
         &self,
         context: &Context<'_>,

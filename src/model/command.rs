@@ -169,7 +169,7 @@ pub struct CommandRecord {
 
 /// What a device answered to a command.
 #[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
-#[graphql(name = "CommandAnswer")]
+#[graphql(complex, name = "CommandAnswer")]
 #[schema(as = CommandAnswer)]
 pub struct Answer {
     /// The seq of the reading that it is.

@@ -1,6 +1,7 @@
 //! GraphQL as a client sees it: over HTTP and over a WebSocket, with devices that publish.
 
 mod codes;
+mod commands;
 mod fields;
 mod queries;
 mod service_streams;

@@ -184,6 +184,10 @@ async fn readings_of_services_cost_two_statements_however_many_services() {
         ("{ readings(first: 5) { nodes { payload { __typename } } } }", 2),
         ("{ readings(filter: { kind: \"pid\", suffix: \"/output\" }) { nodes { seq } } }", 2),
         ("{ service(firmware: \"rig\", name: \"s1\") { readings { nodes { seq } } } }", 2),
+        (
+            "{ commands(first: 5) { nodes { typed { __typename } mismatches { pointer } answer { raw typed { __typename } } } } }",
+            1,
+        ),
         ("{ kinds { topics { jsonSchema } } services { kind { name } evidence { seq } } }", 0),
     ] {
         let cost = gateway

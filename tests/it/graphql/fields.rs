@@ -5,15 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use crosslink::catalog::KINDS;
 use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
+use tokio::join;
 
-use super::{House, services::THERMOCOUPLE};
+use super::{
+    House,
+    commands::{DONE, HALF, fan, replies},
+    services::THERMOCOUPLE,
+};
 
 /// What is asked at the top: type, field with arguments, and how many items a stream gives.
-fn asked(command: &Value, readings: usize, changes: usize) -> Vec<(&'static str, String, usize)> {
+fn asked(
+    token: &Value,
+    command: &Value,
+    readings: usize,
+    changes: usize,
+) -> Vec<(&'static str, String, usize)> {
     let query = |field: &str| ("Query", field.to_owned(), 1);
     let mutation = |field: &str| ("Mutation", field.to_owned(), 1);
     let stream = |field: &str, items| ("Subscription", field.to_owned(), items);
+    let tare = "firmware: \"rig\", service: \"loadcell\", command: { loadcell: true }";
     vec![
+        // While it is armed.
+        ("Mutation", format!("execute(token: {token})"), 1),
+        ("Mutation", format!("arm({tare})"), 1),
+        ("Mutation", format!("sendCommand({tare})"), 1),
         mutation("play(device: \"esp32\", idempotencyKey: \"k\")"),
         mutation("stop(device: \"esp32\")"),
         mutation("resume(device: \"esp32\")"),
@@ -28,7 +43,7 @@ fn asked(command: &Value, readings: usize, changes: usize) -> Vec<(&'static str,
         query("services"),
         query("service(firmware: \"rig\", name: \"pds\")"),
         query("readings(first: 90)"),
-        query("commands(first: 90)"),
+        query("commands(first: 60)"),
         ("Query", format!("command(id: {command})"), 1),
         query("rejections(first: 9)"),
         query("rejectionCounts"),
@@ -60,6 +75,10 @@ async fn every_field_says_something() {
     raspberry.says("commands/esp32/play", "true").await;
     raspberry.says("sensors/raspberry", "one day this is understood").await;
     raspberry.says("sensors/raspberry", "nonsense").await;
+    let mut rig = fan(&house).await;
+    for answer in [DONE.replace("0.5", "0.25"), DONE.replace("null", "\"over current\"")] {
+        join!(house.sent(HALF, "id"), replies(&mut rig, &answer));
+    }
     for row in ["3", "2"] {
         esp32.says(&format!("board1/camera/{row}"), &json!(vec![36.6; 24]).to_string()).await;
     }
@@ -72,10 +91,14 @@ async fn every_field_says_something() {
     understand(&house, understood_later, &serde_json::from_str(THERMOCOUPLE).unwrap()).await;
 
     let schema = Schema::of(&house).await;
+    let armed = house
+        .ask("mutation { arm(firmware: \"rig\", service: \"loadcell\", command: { loadcell: true }) { token } }")
+        .await;
     let mut told = Told::default();
     // What is replayed, pinned and unpinned comes in addition.
     let readings = listed["readings"]["nodes"].as_array().unwrap().len() + 1;
-    let asked = asked(&listed["commands"]["nodes"][0]["id"], readings, KINDS.len() + 3);
+    let command = &listed["commands"]["nodes"][0]["id"];
+    let asked = asked(&armed["arm"]["token"], command, readings, KINDS.len() + 4);
     for (root, field, items) in &asked {
         let name = field.split('(').next().unwrap();
         let operation = format!("{} {{ {field} {} }}", root.to_lowercase(), schema.selection(root, name));
@@ -97,6 +120,11 @@ async fn every_field_says_something() {
         ("SensorReading.replayOf", understood.clone()),
         ("CommandRecord.clientId", json!("raspberry")),
         ("CommandRecord.idempotencyKey", json!("k")),
+        ("CommandRecord.timeoutMs", json!(5000)),
+        ("CommandRecord.reason", json!("over current")),
+        ("CommandAnswer.topic", json!("rig/fan/response")),
+        ("Mismatch.pointer", json!("/duty")),
+        ("Armed.topic", json!("rig/loadcell/tare")),
         ("Replay.outcome", json!("RECORDED")),
         ("Replay.reason", json!("NOT_JSON")),
         ("Rejection.payload", json!("nonsense")),
