@@ -69,7 +69,8 @@ const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 export function commandOf(kind: string, { suffix, jsonSchema, numbers, examples, effect, answer }: Told): Command {
   const units = new Map(numbers.map(({ pointer, unit }) => [pointer.replace(/\/\*$/, ''), unitInWords(unit ?? '')]));
   const label = inWords(suffix.slice(1) || kind);
-  const shape = shapeOf(asSchema(jsonSchema), { pointer: '', label, required: true }, units);
+  const known: Known = { document: jsonSchema, units };
+  const shape = shapeOf(schemaOf(jsonSchema, known), { pointer: '', label, required: true }, known);
   return { kind, suffix, shape, example: examples[0], effect, answer };
 }
 
@@ -130,15 +131,17 @@ export function payloadOf(shape: Shape, draft: Draft): { payload: string; flaws:
 // ── from a schema ─────────────────────────────────────────────────────────────────────────────────────
 
 type Place = { pointer: string; label: string; required: boolean };
+/** The document in which the schemas refer to each other, and units by the pointer of what they are of. */
+type Known = { document: unknown; units: ReadonlyMap<string, string> };
 
-function shapeOf(schema: Schema, place: Place, units: ReadonlyMap<string, string>): Shape {
+function shapeOf(schema: Schema, place: Place, known: Known): Shape {
   const { pointer, label, required } = place;
-  const variants = listOf(schema.oneOf ?? schema.anyOf).map(asSchema).filter(({ type }) => type !== 'null');
+  const variants = listOf(schema.oneOf ?? schema.anyOf).map(inner => schemaOf(inner, known)).filter(({ type }) => type !== 'null');
   const depth = pointer.split('/').length - 1;
   if (variants.length > 0 && depth < DEEPEST && variants.every(({ const: value }) => value === undefined)) {
     const shapes = variants.map((variant, index) => ({
       name: nameOf(variant) ?? String(index + 1),
-      shape: shapeOf(variant, place, units),
+      shape: shapeOf(variant, place, known),
     }));
     return shapes.length > 1 ? { is: 'choice', pointer, label, variants: shapes } : shapes[0]!.shape;
   }
@@ -147,20 +150,20 @@ function shapeOf(schema: Schema, place: Place, units: ReadonlyMap<string, string
     const members = Object.entries(schema.properties).map(([name, inner]) => ({
       name,
       shape: shapeOf(
-        asSchema(inner),
+        schemaOf(inner, known),
         { pointer: `${pointer}/${escaped(name)}`, label: inWords(name), required: required && wanted.includes(name) },
-        units,
+        known,
       ),
     }));
     // In the order of the list of what is required, which is that of the document.
     const rank = ({ name }: Member) => (wanted.includes(name) ? wanted.indexOf(name) : wanted.length);
     return { is: 'group', pointer, required, members: members.sort((a, b) => rank(a) - rank(b)) };
   }
-  const control = controlOf(schema, required, variants);
-  return { is: 'field', ...place, hint: hintOf(schema, control), unit: units.get(pointer) ?? '', control };
+  const control = controlOf(schema, required, variants, schemaOf(schema.items, known));
+  return { is: 'field', ...place, hint: hintOf(schema, control), unit: known.units.get(pointer) ?? '', control };
 }
 
-function controlOf(schema: Schema, required: boolean, variants: readonly Schema[]): Control {
+function controlOf(schema: Schema, required: boolean, variants: readonly Schema[], items: Schema): Control {
   const values = [...listOf(schema.enum), ...variants.map(({ const: value }) => value)].filter(value => value !== null);
   if (values.length > 0) return { as: 'select', options: values.map(value => ({ text: String(value), json: JSON.stringify(value) })) };
   const types = listOf(typeof schema.type === 'string' ? [schema.type] : schema.type).filter(type => type !== 'null');
@@ -175,10 +178,18 @@ function controlOf(schema: Schema, required: boolean, variants: readonly Schema[
     case 'string':
       return { as: 'text' };
     case 'array':
-      return ['number', 'integer'].includes(String(asSchema(schema.items).type)) ? { as: 'numbers' } : { as: 'json' };
+      return ['number', 'integer'].includes(String(items.type)) ? { as: 'numbers' } : { as: 'json' };
     default:
       return { as: 'json' };
   }
+}
+
+/** A schema with what it refers to, over which goes what is said where it stands. */
+function schemaOf(value: unknown, { document }: Known): Schema {
+  if (!isRecord(value)) return {};
+  const { $ref: place, ...own } = value;
+  const referred = typeof place === 'string' && place.startsWith('#') ? at(document, place.slice(1)) : undefined;
+  return isRecord(referred) ? { ...referred, ...own } : own;
 }
 
 /** What a variant is called: by its title, or the one field that it is in. */
@@ -197,7 +208,6 @@ function hintOf({ description }: Schema, control: Control): string {
 const inWords = (name: string) => name.replaceAll(/[_/]/g, ' ');
 const limit = (value: unknown) => (typeof value === 'number' && Math.abs(value) < LARGEST_LIMIT ? value : null);
 const isRecord = (value: unknown): value is Schema => typeof value === 'object' && value !== null && !Array.isArray(value);
-const asSchema = (value: unknown): Schema => (isRecord(value) ? value : {});
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
 // ── from what is known ────────────────────────────────────────────────────────────────────────────────

@@ -42,8 +42,10 @@ export class Order {
     this.#place = { firmware, service, suffix };
   }
 
+  /** Whether the gateway or the device is to speak now: there is one command at a time on a topic. */
   get busy(): boolean {
-    return this.phase.is === 'asking';
+    const { phase } = this;
+    return phase.is === 'asking' || (phase.is === 'sent' && isUnderWay(phase.record));
   }
 
   async send(payload: string, offline: boolean): Promise<void> {
@@ -78,8 +80,7 @@ export class Order {
 
   /** As `recant`, and forgets also how the last command ended. */
   forget(): void {
-    const { phase } = this;
-    if (phase.is === 'sent' && phase.record.state !== 'ACCEPTED' && phase.record.state !== 'PUBLISHED') this.#stand({ is: 'nothing' });
+    if (this.phase.is === 'sent' && !this.busy) this.#stand({ is: 'nothing' });
     this.recant();
   }
 
@@ -138,4 +139,5 @@ export class Order {
   }
 }
 
+const isUnderWay = ({ state }: Sent) => state === 'ACCEPTED' || state === 'PUBLISHED';
 const isNews = (record: Sent, before: Sent) => record.id === before.id && record.seq > before.seq;

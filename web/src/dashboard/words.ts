@@ -129,9 +129,9 @@ export function commandInWords(command: Sent): { words: string; success: Success
     case 'CONFIRMED':
       return { words: `Confirmed in ${tookInWords(command)}`, success: 'good' };
     case 'REFUSED':
-      return { words: `Refused in ${tookInWords(command)}${reason ? `: ${brief(reason, LONGEST_REASON)}` : ''}`, success: 'bad' };
+      return { words: `Refused after ${tookInWords(command)}${reason ? `: ${brief(reason, LONGEST_REASON)}` : ''}`, success: 'bad' };
     case 'MISMATCH':
-      return { words: `Answered otherwise in ${tookInWords(command)}`, success: 'doubtful' };
+      return { words: `The device reports otherwise, after ${tookInWords(command)}`, success: 'doubtful' };
     case 'TIMED_OUT':
       return {
         words: `Not answered within ${millisInWords(timeoutMs ?? 0)}${delivery === 'NO_SUBSCRIBER' ? ': nobody was listening' : ''}`,
@@ -152,6 +152,11 @@ export function remarksOn(command: Sent): string[] {
     ...(answer?.late ? [`Answered too late, after ${tookInWords(command)}: ${brief(answer.payload, LONGEST_REASON)}`] : []),
     ...(ambiguous ? ['Another command was on this topic too: the answer may be for that one'] : []),
   ];
+}
+
+/** What a device reports otherwise than it was told. */
+export function mismatchesInWords({ mismatches }: Pick<Sent, 'mismatches'>): string[] {
+  return mismatches.map(({ pointer, sent, reported }) => `${pointer}: ${sent} was sent, ${reported} is reported`.replace(/^: /, ''));
 }
 
 /** From when it was accepted until it was answered. */
