@@ -38,6 +38,7 @@ use crate::{
     asyncapi,
     broker::cannot_listen,
     config::Config,
+    desk::LONGEST_TIMEOUT,
     error::Error,
     graphql, origin,
     pages::{self, Form},
@@ -57,6 +58,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_REQUESTS: usize = 128;
 /// A request whose body has not come, or which is not answered, for so long gives its place to another.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Requests at a time by which commands are sent, which wait for devices and not for the gateway. Each may hold a payload:
+/// these are 64 MiB at most.
+const MAX_COMMANDS: usize = 256;
+/// As [`ANSWER_WITHIN`], where a device may be waited for.
+const DEVICE_WITHIN: Duration = LONGEST_TIMEOUT.saturating_add(ANSWER_WITHIN);
 /// After the gateway is told to stop, answers that are on their way may take so long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// The subprotocol that MQTT clients ask for.
@@ -157,11 +163,21 @@ fn router(app: App) -> Router {
     let config = app.config.clone();
     let mqtt = Router::new().route("/mqtt", get(mqtt)).with_state(app.clone());
     let surfaces = rest::router(app.clone())
-        .merge(pages::over(graphql::router(app.clone()), Form::BEST))
-        .merge(asyncapi::router(app))
+        .merge(asyncapi::router(app.clone()))
         .merge(pages::router(Form::BEST))
         .merge(mqtt);
+    let graphql = pages::over(graphql::router(app.clone()), Form::BEST);
+    let surfaces = paced(surfaces, MAX_REQUESTS, ANSWER_WITHIN)
+        .merge(paced(graphql, MAX_REQUESTS, DEVICE_WITHIN))
+        .merge(paced(rest::commands(app), MAX_COMMANDS, DEVICE_WITHIN));
     dressed(surfaces, &config)
+}
+
+/// As many requests at a time, and for so long: who waits for a slow device keeps nobody else waiting.
+fn paced(router: Router, places: usize, within: Duration) -> Router {
+    router
+        .layer(from_fn(move |request, next| in_time(within, request, next)))
+        .layer(GlobalConcurrencyLimitLayer::new(places))
 }
 
 /// What holds for every route. A request goes through the layers from the last to the first.
@@ -171,8 +187,6 @@ fn dressed(router: Router, config: &Config) -> Router {
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn(in_time))
-        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
         .layer(from_fn_with_state(guard, guarded));
     // Outside of the guard, so that a page can read why it is kept out.
     let router = if config.allow_origin.is_empty() { router } else { shared(router, cors(config)) };
@@ -265,8 +279,8 @@ impl Guard {
     }
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    let answer = timeout(ANSWER_WITHIN, next.run(request)).await;
+async fn in_time(within: Duration, request: Request, next: Next) -> Response {
+    let answer = timeout(within, next.run(request)).await;
     answer.unwrap_or_else(|_| Problem::from(Error::Unavailable("an answer in time")).into_response())
 }
 

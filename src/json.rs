@@ -8,14 +8,16 @@ mod tree;
 
 use std::{fmt, str};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
 
 use self::tree::{Knowledge, Reader, Tree};
 use crate::model::RejectionReason;
 
 /// What is wrong with a payload, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Flaw {
+    /// Why it could not be understood.
     pub reason: RejectionReason,
     /// JSON pointer; empty for the payload as a whole.
     pub pointer: String,

@@ -133,7 +133,8 @@ fn operation(kind: &'static Kind, topic: &'static Topic) -> Operation {
     let description = match topic.class {
         Class::Command => {
             let effect = topic.effect.map(effect);
-            let terms = "Subscribe with QoS 1. A command is never retained, kept for a service that is away, or sent again.";
+            let terms = "Subscribe with QoS 1. A command is never retained, kept for a service that is away, or sent again. The \
+                         gateway sends one at a time here, and no other before this one is answered or its time is over.";
             paragraphs([Some(answer(kind, topic.answer)), effect, Some(terms.to_owned())])
         }
         Class::Feed => {

@@ -84,8 +84,9 @@ async fn see_through(order: Order, ticket: Ticket, tellings: &Tellings, broker: 
             return;
         }
     };
-    drop(reserved);
+    // Followed first: who comes next with its key finds somebody to follow.
     let mut telling = tellings.begin(&record);
+    drop(reserved);
     if accepted.elapsed() > LIFE {
         warn!(command = %record.id, "command {}, {}, expired: the journal is behind", record.id, record.target);
         intake.send(Input::Lapsed { ticket, at: Timestamp::now() });

@@ -67,7 +67,8 @@ impl Docket {
         let Accept { ticket, mut record, rule, .. } = accept;
         if let Target::Service(topic) = &record.target {
             if let Some(other) = self.under_way.get(topic) {
-                let other = self.cases.get(other).map(|case| case.record.id);
+                // One that is not written yet has no id.
+                let other = self.cases.get(other).map(|case| case.record.id).filter(|id| *id != Seq::ZERO);
                 return Err(Error::CommandInFlight { topic: topic.to_string(), command: other });
             }
             record.ambiguous = self.unanswered(topic);

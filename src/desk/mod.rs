@@ -237,6 +237,8 @@ impl Desk {
             Some(key) => {
                 let reserved = self.0.keys.reserve(key, LIFE).await?;
                 if let Some(before) = self.0.store.command_by_key(key).await? {
+                    // Others with this key wait for the same end, not for each other.
+                    drop(reserved);
                     return self.repeated(before, &ask, key, wait).await;
                 }
                 Some(reserved)
@@ -291,7 +293,8 @@ impl Desk {
                 let record = telling.now();
                 follow(record, telling, wait).await
             }
-            None => Ok(before),
+            // It came to its end meanwhile, or a moment ago.
+            None => Ok(self.0.store.command(before.id).await?.unwrap_or(before)),
         }
     }
 }

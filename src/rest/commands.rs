@@ -17,11 +17,11 @@ use super::{
     etag::Tagged,
     examples,
     paging::{Limit, Nothing},
-    problem::{Body, Path, Problem, Query},
+    problem::{Body, Concerned, Path, Problem, Query},
 };
 use crate::{
     app::App,
-    catalog::Payload,
+    catalog::{Kind, Payload, Topic},
     desk::{Ask, Origin, Wait},
     error::Error,
     model::{Action, CommandRecord, CommandState, Cursor, Page, Part, Seq, Surface},
@@ -107,10 +107,7 @@ pub struct Commands {
 #[utoipa::path(post, path = "/api/v1/devices/{device}/commands", tag = "commands", operation_id = "send_command",
     params(
         ("device" = String, Path, description = "Its name", example = "esp32"),
-        ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, example = "3f1c0a52",
-            description = "The same key and command again: the same record, and nothing is sent"),
-        ("Prefer" = Option<String>, Header, nullable = false, example = "respond-async",
-            description = "`respond-async`: nobody waits for the acknowledgement. Other preferences are ignored"),
+        Manners,
     ),
     request_body(content = Command, example = json!({ "action": "play" })),
     responses(
@@ -132,7 +129,7 @@ pub async fn send(
     Body(command): Body<Command>,
 ) -> Result<Sent, Problem> {
     let record = app.desk.send(Ask::play(&device, command.action), origin, patience.wait()).await?;
-    Ok(Sent { record: Record::of(&app, record), patience })
+    Ok(Sent::of(&app, record, patience))
 }
 
 /// The command log.
@@ -156,11 +153,15 @@ pub async fn list(
 
 /// One command.
 ///
-/// In its newest state. A final state never changes; the delivery may still rise to `ACKNOWLEDGED`.
+/// In its newest state. A final state never changes; the delivery may still rise to `ACKNOWLEDGED`, and an answer that came
+/// late is attached.
 #[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands", operation_id = "command",
     params(("id" = Seq, Path, description = "The `id` of its record", example = 4711)),
     responses(
-        (status = 200, description = "Its record", body = Record, example = json!(examples::command())),
+        (status = 200, description = "Its record", body = Record, examples(
+            ("confirmed" = (summary = "A service did it", value = json!(examples::confirmed()))),
+            ("mismatch" = (summary = "A service reports otherwise", value = json!(examples::mismatch()))),
+            ("device" = (summary = "For a device of the pair", value = json!(examples::command()))))),
         WhenSeen, WhenAsking))]
 pub async fn one(
     State(app): State<App>,
@@ -185,6 +186,12 @@ impl Record {
     pub fn untyped(record: CommandRecord) -> Record {
         Record { record, kind: None, type_name: None, typed: None }
     }
+
+    /// For a service that is of this kind for sure.
+    pub fn of_kind(kind: &'static Kind, topic: &Topic, record: CommandRecord) -> Record {
+        let typed = RawValue::from_string(record.payload.clone()).ok();
+        Record { kind: Some(kind.name), type_name: Some((topic.shape.name)().into_owned()), typed, record }
+    }
 }
 
 /// The id of a command, in a path.
@@ -201,21 +208,51 @@ impl TryFrom<String> for Id {
     }
 }
 
+/// How a command is sent, beside what it is.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it is read as `Caller` and `Patience`")]
+pub struct Manners {
+    /// The same key and command again: the same record, and nothing is sent.
+    #[param(
+        rename = "Idempotency-Key",
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        example = "3f1c0a52"
+    )]
+    idempotency_key: Option<String>,
+    /// `respond-async`: nobody waits for what becomes of it. Other preferences are ignored.
+    #[param(rename = "Prefer", nullable = false, example = "respond-async")]
+    prefer: Option<String>,
+}
+
 /// A command that is out.
 pub struct Sent {
     record: Record,
     patience: Patience,
 }
 
+impl Sent {
+    pub fn of(app: &App, record: CommandRecord, patience: Patience) -> Sent {
+        Sent { record: Record::of(app, record), patience }
+    }
+}
+
 impl IntoResponse for Sent {
+    /// Whoever waited for an answer that did not come in time is told so.
     fn into_response(self) -> Response {
-        let location = [(LOCATION, format!("/api/v1/commands/{}", self.record.record.id))];
-        let record = Json(self.record);
-        match self.patience {
-            Patience::Usual => (location, record).into_response(),
+        let Sent { record, patience } = self;
+        let location = [(LOCATION, format!("/api/v1/commands/{}", record.record.id))];
+        match patience {
+            Patience::Usual if record.record.state == CommandState::TimedOut => {
+                let late = Problem::from(Error::ConfirmationTimeout(Box::new(record.record.clone())));
+                Problem { command: Some(Concerned::This(Box::new(record))), ..late }.into_response()
+            }
+            Patience::Usual => (location, Json(record)).into_response(),
             Patience::RespondAsync => {
                 let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC))];
-                (StatusCode::ACCEPTED, location, applied, record).into_response()
+                (StatusCode::ACCEPTED, location, applied, Json(record)).into_response()
             }
         }
     }
@@ -229,7 +266,7 @@ pub enum Patience {
 }
 
 impl Patience {
-    fn wait(self) -> Wait {
+    pub fn wait(self) -> Wait {
         match self {
             Patience::Usual => Wait::Final,
             Patience::RespondAsync => Wait::Recorded,
@@ -252,7 +289,7 @@ impl<S: Sync> FromRequestParts<S> for Patience {
 }
 
 /// Who asks, as the desk wants to know it.
-pub struct Caller(Origin);
+pub struct Caller(pub Origin);
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;

@@ -8,7 +8,9 @@ use utoipa::{
     OpenApi as _, ToSchema,
     openapi::{
         Components, HeaderBuilder, OpenApi, Ref, RefOr, Required,
+        example::ExampleBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+        request_body::RequestBody,
         schema::{Object, ObjectBuilder, Schema, Type},
     },
 };
@@ -17,9 +19,10 @@ use super::{
     answers,
     kinds::{EffectClass, Rule},
     problem::Problem,
+    service_commands::CommandPayload,
 };
 use crate::{
-    catalog::{self, Class},
+    catalog::{self, Class, KINDS},
     crosslink::Hazard,
     devices::Mode,
     model::{
@@ -57,9 +60,12 @@ struct Document;
 
 const IF_NONE_MATCH: &str = "IfNoneMatch";
 const ETAG: &str = "ETag";
+const JSON: &str = "application/json";
+/// Stands at the end of a path that has one.
+const SUFFIX: &str = "/{suffix}";
 
 /// Schemas of what is sent here: what is not given is absent there, not null.
-const SENT_HERE: [&str; 3] = ["Command", "Pin", "ReplayRequest"];
+const SENT_HERE: [&str; 4] = ["Command", "Execution", "Pin", "ReplayRequest"];
 
 /// Before it has operations.
 pub fn begun() -> OpenApi {
@@ -92,9 +98,15 @@ fn if_none_match() -> Parameter {
 
 /// With what the derivations cannot say.
 pub fn finished(mut document: OpenApi) -> OpenApi {
-    for path in document.paths.paths.values_mut() {
-        if let Some(get) = &mut path.get {
+    // A parameter that takes several levels is written as any other.
+    let paths = std::mem::take(&mut document.paths.paths).into_iter();
+    document.paths.paths = paths.map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    for (path, item) in &mut document.paths.paths {
+        if let Some(get) = &mut item.get {
             tagged(get);
+        }
+        if let Some(RefOr::T(body)) = item.post.as_mut().and_then(|post| post.request_body.as_mut()) {
+            exemplified(path, body);
         }
     }
     if let Some(components) = &mut document.components {
@@ -117,6 +129,27 @@ fn tagged(operation: &mut Operation) {
     if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200") {
         let tag = Ref::new(format!("#/components/headers/{ETAG}"));
         answer.headers.insert(ETAG.to_owned(), RefOr::Ref(tag));
+    }
+}
+
+/// What services are told is shown for each kind that is told something there.
+fn exemplified(path: &str, body: &mut RequestBody) {
+    let payload = RefOr::Ref(Ref::from_schema_name(CommandPayload::name()));
+    let Some(RefOr::T(content)) = body.content.get_mut(JSON) else { return };
+    if content.schema.as_ref() != Some(&payload) {
+        return;
+    }
+    let commands = KINDS.iter().flat_map(|kind| kind.commands().map(move |topic| (kind, topic)));
+    for (kind, topic) in commands.filter(|(_, topic)| topic.suffix.is_empty() != path.ends_with(SUFFIX)) {
+        let payloads = topic.examples.iter().filter_map(|example| serde_json::from_str(example).ok());
+        for payload in payloads {
+            let summary = format!("{}, {}", kind.name, topic.suffix.trim_start_matches('/'));
+            let example =
+                ExampleBuilder::new().summary(summary.trim_end_matches(", ")).value(Some(payload)).build();
+            content
+                .examples
+                .insert(format!("{}{}", kind.name, topic.suffix.replace('/', "_")), example.into());
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the OpenAPI document shows, made of the types that are sent.
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 
 use super::{
     commands::Record,
@@ -12,11 +13,13 @@ use super::{
 use crate::{
     catalog::{self, Effect, KINDS, Topic},
     crosslink::{CrossLink, Hazard},
+    desk::Armed,
     devices::Mode,
     model::{
-        Action, ClientSession, CommandRecord, CommandState, Cursor, Delivery, Evidence, Page, Presence,
-        PresenceChange, PresenceReason, ProtocolVersion, Reading, Rejection, RejectionCount, RejectionReason,
-        Replay, ReplayOutcome, Seq, ServiceState, SessionId, Status, Surface, Target, Timestamp, TopicFilter,
+        Action, Answer, ClientSession, CommandRecord, CommandState, Cursor, Delivery, Evidence, Mismatch,
+        Page, Presence, PresenceChange, PresenceReason, ProtocolVersion, Reading, Rejection, RejectionCount,
+        RejectionReason, Replay, ReplayOutcome, Seq, ServiceName, ServiceState, ServiceTopic, SessionId,
+        Status, Surface, Target, Timestamp, TopicFilter,
     },
 };
 
@@ -69,11 +72,57 @@ pub fn command_under_way() -> Record {
     })
 }
 
-pub fn commands() -> Page<Record> {
-    Page { items: vec![command()], next: Some(Cursor::Before(Seq(4711))) }
+/// A command that a service did.
+pub fn confirmed() -> Record {
+    told(CommandRecord { answer: Some(answer(answered())), ..service_record(CommandState::Confirmed) })
 }
 
-fn record() -> CommandRecord {
+/// A command that a service did otherwise: the first number that it was told, it reports as half.
+pub fn mismatch() -> Record {
+    let mut reported: Value = serde_json::from_str(answered()).unwrap_or_default();
+    let pointer = commanded().numbers.first().map_or("", |number| number.pointer);
+    let sent = reported.pointer(pointer).cloned().unwrap_or_default();
+    if let Some(value) = reported.pointer_mut(pointer) {
+        *value = json!(sent.as_f64().unwrap_or_default() / 2.0);
+    }
+    let differing = Mismatch {
+        pointer: pointer.to_owned(),
+        sent: sent.to_string(),
+        reported: reported.pointer(pointer).unwrap_or(&Value::Null).to_string(),
+    };
+    let mismatches = vec![differing];
+    let answer = Some(answer(&reported.to_string()));
+    told(CommandRecord { answer, mismatches, ..service_record(CommandState::Mismatch) })
+}
+
+/// A command that nobody has answered yet.
+pub fn published() -> Record {
+    told(CommandRecord {
+        seq: Seq(4712),
+        delivery: Some(Delivery::Sent),
+        ..service_record(CommandState::Published)
+    })
+}
+
+/// A command that nobody answered in time.
+pub fn timed_out() -> Record {
+    told(service_record(CommandState::TimedOut))
+}
+
+pub fn armed() -> Armed {
+    Armed {
+        token: "5b1f0c9e7a3d48266c02d94be1f7a853".to_owned(),
+        expires_at: AT,
+        topic: service_topic(commanded().suffix).to_string(),
+        payload: commanded().examples[0].to_owned(),
+    }
+}
+
+pub fn commands() -> Page<Record> {
+    Page { items: vec![mismatch(), confirmed(), command()], next: Some(Cursor::Before(Seq(4711))) }
+}
+
+pub fn record() -> CommandRecord {
     CommandRecord {
         id: Seq(4711),
         seq: Seq(4714),
@@ -94,6 +143,46 @@ fn record() -> CommandRecord {
         reason: None,
         ambiguous: false,
     }
+}
+
+fn told(record: CommandRecord) -> Record {
+    Record::of_kind(kind(), commanded(), record)
+}
+
+fn service_record(state: CommandState) -> CommandRecord {
+    let topic = service_topic(commanded().suffix);
+    CommandRecord {
+        topic: topic.to_string(),
+        target: Target::Service(topic),
+        payload: commanded().examples[0].to_owned(),
+        state,
+        timeout_ms: Some(5000),
+        ..record()
+    }
+}
+
+fn answer(payload: &str) -> Answer {
+    Answer {
+        seq: Seq(4713),
+        at: AT,
+        topic: service_topic(said().suffix).to_string(),
+        payload: payload.to_owned(),
+        late: false,
+    }
+}
+
+fn service_topic(suffix: &str) -> ServiceTopic {
+    ServiceName::new("board1", "fan").expect("these are names").topic(suffix)
+}
+
+/// The first command of that kind.
+fn commanded() -> &'static Topic {
+    kind().commands().next().unwrap_or(&kind().topics[0])
+}
+
+/// How that kind answers it.
+fn answered() -> &'static str {
+    said().examples[0]
 }
 
 /// A kind that shows most of what the catalog says.

@@ -18,6 +18,7 @@ mod paging;
 pub mod problem;
 mod readings;
 mod rejections;
+mod service_commands;
 mod services;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn, routing::get};
@@ -27,25 +28,29 @@ pub use commands::{IDEMPOTENCY_KEY, PREFER, PREFERENCE_APPLIED};
 pub use metrics::upkeep;
 
 use self::etag::{Tagged, unless_seen};
-use crate::app::App;
+use crate::{app::App, broker::front::MAX_PAYLOAD};
 
 /// In bytes. The largest body that makes sense is a thousand seqs.
 const MAX_BODY: usize = 64 * 1024;
 
 pub fn router(app: App) -> Router {
     metrics::install();
-    let (router, document) = routes().split_for_parts();
-    let document = document::finished(document);
-    router
+    let document = openapi();
+    Router::from(routes())
         .route("/api/openapi.json", get(async || Tagged(document)))
         .layer(from_fn(unless_seen))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
 }
 
+/// The routes by which commands are sent: whoever asks there may wait for a device.
+pub fn commands(app: App) -> Router {
+    Router::from(command_routes()).with_state(app)
+}
+
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    document::finished(routes().into_openapi())
+    document::finished(routes().merge(command_routes()).into_openapi())
 }
 
 /// The OpenAPI document as it is committed and compared.
@@ -65,7 +70,6 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(services::list))
         .routes(routes!(services::one, services::pin, services::unpin))
         .routes(routes!(readings::list))
-        .routes(routes!(commands::send))
         .routes(routes!(commands::list))
         .routes(routes!(commands::one))
         .routes(routes!(rejections::list))
@@ -79,4 +83,18 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::scrape))
+}
+
+fn command_routes() -> OpenApiRouter<App> {
+    let payloads = OpenApiRouter::new()
+        .routes(routes!(service_commands::send))
+        .routes(routes!(service_commands::send_on))
+        .routes(routes!(service_commands::arm))
+        .routes(routes!(service_commands::arm_on))
+        .layer(DefaultBodyLimit::max(MAX_PAYLOAD));
+    OpenApiRouter::new()
+        .routes(routes!(commands::send))
+        .routes(routes!(service_commands::execute))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .merge(payloads)
 }

@@ -8,7 +8,7 @@ use axum::{
     Json,
     extract::{
         FromRequest, FromRequestParts, Request,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection},
     },
     http::{
         HeaderValue, StatusCode,
@@ -24,12 +24,13 @@ use serde::{
 use tracing::error;
 use utoipa::ToSchema;
 
-use crate::error::Error;
+use super::commands::Record;
+use crate::{error::Error, json::Flaw, model::Seq};
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What went wrong (RFC 9457).
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[schema(example = json!(Problem::from(Error::NotFound { what: "device", name: "esp23".into() }).of("/api/v1/devices/esp23")))]
 pub struct Problem {
     /// Names the kind of problem, as `code` does.
@@ -53,6 +54,27 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub seqs: Option<Vec<i64>>,
+    /// The command that stands against the request, or that it has become.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub command: Option<Concerned>,
+    /// The kinds that the service may be, the most likely first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub candidates: Option<Vec<String>>,
+    /// What is wrong with the payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub flaws: Option<Vec<Flaw>>,
+}
+
+/// The command that a problem is about: its id if it is another one than was asked for, else its record.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ConcernedCommand)]
+pub enum Concerned {
+    Other(Seq),
+    This(Box<Record>),
 }
 
 impl Problem {
@@ -65,8 +87,7 @@ impl Problem {
             status,
             detail: detail.into(),
             code,
-            instance: None,
-            seqs: None,
+            ..Problem::default()
         }
     }
 
@@ -106,6 +127,11 @@ impl From<Error> for Problem {
         let problem = Problem::new(status, error.code(), error.to_string());
         match error {
             Error::KindContradicted { seqs, .. } => Problem { seqs: Some(seqs), ..problem },
+            Error::CommandInFlight { command, .. } => {
+                Problem { command: command.map(Concerned::Other), ..problem }
+            }
+            Error::KindAmbiguous { candidates, .. } => Problem { candidates: Some(candidates), ..problem },
+            Error::PayloadInvalid(flaws) => Problem { flaws: Some(flaws), ..problem },
             _ => problem,
         }
     }
@@ -115,6 +141,12 @@ impl From<Error> for Problem {
 fn internal(why: &str) -> Problem {
     error!("a request failed: {why}");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error")
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Problem {
+        Problem::invalid(rejection.status(), &rejection)
+    }
 }
 
 impl From<JsonRejection> for Problem {

@@ -34,9 +34,10 @@ fn the_readme_lists_every_code_of_the_rest_document() {
         for (status, answer) in operation["responses"].as_object().unwrap() {
             let place = answer["$ref"].as_str().and_then(|place| place.strip_prefix('#'));
             let answer = place.map_or(answer, |place| openapi.pointer(place).unwrap());
-            if let Some((code, _)) = answer["description"].as_str().unwrap().split_once(": ") {
-                codes.insert((code.to_owned(), status.clone()));
-            }
+            // Several with one status stand in a paragraph each.
+            let described = answer["description"].as_str().unwrap().split("\n\n");
+            let told = described.filter_map(|one| one.split_once(": "));
+            codes.extend(told.map(|(code, _)| (code.to_owned(), status.clone())));
         }
     }
     assert!(codes.len() > 5, "{codes:?}");

@@ -8,6 +8,7 @@ mod kinds;
 mod old_database;
 mod original;
 mod rejections;
+mod service_commands;
 mod services;
 mod tags;
 
@@ -50,8 +51,8 @@ fn seqs(page: &Value) -> Vec<i64> {
     page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_i64().unwrap()).collect()
 }
 
-/// Status, code and what the detail must say; that the operation may answer so is documented.
-async fn refused(request: RequestBuilder, status: u16, code: &str, says: &str) {
+/// Status, code and what the detail must say; that the operation may answer so is documented. Returns the problem.
+async fn refused(request: RequestBuilder, status: u16, code: &str, says: &str) -> Value {
     let (client, request) = request.build_split();
     let request = request.unwrap();
     let (method, path) = (request.method().clone(), request.url().path().to_owned());
@@ -65,6 +66,7 @@ async fn refused(request: RequestBuilder, status: u16, code: &str, says: &str) {
     assert_eq!(problem["type"], format!("urn:crosslink:problem:{}", code.to_lowercase().replace('_', "-")));
     assert!(problem["detail"].as_str().unwrap().contains(says), "{problem} does not say {says:?}");
     document::refuses(&method, &path, status, code);
+    problem
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,6 +80,7 @@ async fn what_is_not_there_is_a_problem() {
     refused(get("/api/v1/commands/x"), 400, "INVALID", "id: \"x\" is no number").await;
     refused(get("/api/v2/devices"), 404, "NOT_FOUND", "/api/v2/devices").await;
     refused(get("/api/v1/devices/esp32/commands"), 405, "METHOD_NOT_ALLOWED", "GET").await;
+    refused(get("/api/v1/services/rig/fan/commands/config"), 405, "METHOD_NOT_ALLOWED", "GET").await;
     refused(get("/api/v1/rejections/replay"), 405, "METHOD_NOT_ALLOWED", "GET").await;
     for (path, allow) in [
         ("/api/v1/devices", "GET,HEAD"),
@@ -107,7 +110,15 @@ async fn what_nobody_has_described_is_asked_in_vain() {
         let request = house.request(Method::GET, &format!("{path}?colour=red"));
         refused(request, 400, "INVALID", "`colour`").await;
     }
-    for path in ["/api/v1/devices/esp32/commands", "/api/v1/rejections/replay"] {
+    for path in [
+        "/api/v1/devices/esp32/commands",
+        "/api/v1/services/rig/fan/commands",
+        "/api/v1/services/rig/fan/commands/config",
+        "/api/v1/services/rig/fan/arm",
+        "/api/v1/services/rig/fan/arm/config",
+        "/api/v1/commands/execute",
+        "/api/v1/rejections/replay",
+    ] {
         let request = house.request(Method::POST, &format!("{path}?colour=red"));
         refused(request, 400, "INVALID", "`colour`").await;
     }
