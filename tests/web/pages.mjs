@@ -18,7 +18,7 @@ const [WIDE, NARROW] = [1920, 390];
 /** A device that is not of the pair, so that nobody else speaks for it. */
 const BENCH = 'bench';
 /** Services, by the beginning of their topics. */
-const [AIR, SCALE] = ['bench/air', 'bench/scale'];
+const [AIR, SCALE, LOOP] = ['bench/air', 'bench/scale', 'bench/loop/response'];
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const built = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug/crosslink');
@@ -153,6 +153,120 @@ describe('Crosslink', () => {
     fact('shows what a camera sees', async page => {
       // The demo has one.
       await page.locator('[data-camera][data-drawn=true] canvas').first().waitFor();
+    });
+
+    /** Opens the form for commands to a service. */
+    const form = async (page, path) => {
+      await page.getByRole('button', { name: `Command… ${path}`, exact: true }).click();
+      return page.locator(`${card(path)} form`);
+    };
+    /** Closes the one in which the reader is. */
+    const close = async (page, path) => {
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: `Command… ${path}`, exact: true, expanded: false }).waitFor();
+    };
+    const button = (form, name) => form.getByRole('button', { name, exact: true });
+    /** Clicks until it has an effect: a click right after another one counts as its second half. */
+    const press = async (form, name, phase) => {
+      await until(`${name} is taken`, async () => {
+        if (await button(form, name).isVisible()) await button(form, name).click();
+        return phase.test(await form.getAttribute('data-phase'));
+      });
+    };
+
+    fact('has a form for each kind that takes commands, with all of its fields', async page => {
+      // What some say, others say too.
+      const pins = ['analog_in', 'command', 'digital_out', 'loadcell'].map(kind => {
+        return `${kind}: pinService(firmware: "rig1", service: "${kind}", kind: "${kind}") { state }`;
+      });
+      await gateway.query(`mutation { ${pins.join(' ')} }`);
+      const { items: kinds } = await gateway.ask('/api/v1/kinds');
+      let forms = 0;
+      for (const { name, topics } of kinds) {
+        for (const { json_schema: schema, suffix } of topics.filter(topic => topic.class === 'COMMAND')) {
+          const opened = await form(page, `rig1/${name}`);
+          const shown = await opened.locator('[data-field]').evaluateAll(all => all.map(({ dataset }) => dataset.field));
+          assert.deepEqual(shown.sort(), fields(schema).sort(), name);
+          assert.equal(await opened.getAttribute('data-command-form'), suffix);
+          await close(page, `rig1/${name}`);
+          forms += 1;
+        }
+      }
+      assert.ok(forms > 10, `${forms} forms`);
+    });
+
+    fact('tells a service what to do, and shows that it did', async (page, sight) => {
+      const path = 'rig1/pid';
+      const others = () => page.locator('[data-service]').evaluateAll(cards => cards.map(({ offsetTop }) => offsetTop));
+      const places = await others();
+      const opened = await form(page, path);
+      assert.deepEqual(await others(), places, 'no card has moved');
+      const setpoint = opened.getByRole('spinbutton', { name: 'setpoint' });
+      const wanted = Number(await setpoint.inputValue()) + 1.5;
+      await setpoint.fill(String(wanted));
+      await setpoint.press('Enter');
+      await opened.getByText(/^Confirmed in \d/).waitFor();
+      await page.locator(`${card(path)} [data-topic="/response"]`).getByText(String(wanted)).waitFor();
+      const row = page.locator('[data-command][data-state=CONFIRMED]').first();
+      await row.getByText(path).waitFor();
+      for (const width of [NARROW, WIDE]) await fits(sight, width);
+      await close(page, path);
+    });
+
+    fact('says at its field what is wrong with a value', async (page, sight) => {
+      sight.pardoned = /answered with 422|status of 422/;
+      const opened = await form(page, 'rig1/pwm');
+      const duty = opened.getByRole('spinbutton', { name: 'duty' });
+      await duty.fill('1.5');
+      await press(opened, 'Send', /refused/);
+      await opened.locator('[data-field="/duty"] [data-flaw]').getByText(/from 0 to 1/).waitFor();
+      assert.equal(await duty.getAttribute('aria-invalid'), 'true');
+      await duty.fill('');
+      await press(opened, 'Send', /nothing/);
+      await opened.locator('[data-field="/duty"] [data-flaw]').getByText('expected a number').waitFor();
+      await duty.fill('0.25');
+      assert.equal(await opened.locator('[data-flaw]').count(), 0);
+      await close(page, 'rig1/pwm');
+      sight.pardoned = /^$/;
+    });
+
+    fact('asks twice before what can hurt', async page => {
+      const last = async () => (await gateway.ask('/api/v1/commands?limit=1')).items[0].id;
+      const before = await last();
+      const opened = await form(page, 'rig1/pwm');
+      await opened.getByRole('switch', { name: 'enable' }).check();
+      await press(opened, 'Arm', /armed/);
+      const duty = opened.getByRole('spinbutton', { name: 'duty' });
+      await duty.fill('0.5');
+      await button(opened, 'Execute').waitFor({ state: 'detached' });
+      await press(opened, 'Arm', /armed/);
+      assert.equal(await last(), before, 'nothing was sent');
+      await press(opened, 'Execute', /sent/);
+      await opened.getByText('CONFIRMED').waitFor();
+      await close(page, 'rig1/pwm');
+    });
+
+    fact('sends to a device that is away if it must, and shows what is reported otherwise', async (page, sight) => {
+      sight.pardoned = /answered with 409|status of 409/;
+      await gateway.query('mutation { pinService(firmware: "bench", service: "loop", kind: "pid") { state } }');
+      const answer = kp => {
+        const works = { kp, ki: 0.1, kd: 0, setpoint: 20, pause_output: false, pause_target_input: false };
+        return publish(gateway.mqtt, 'loop-by-hand', LOOP, JSON.stringify(works));
+      };
+      await answer(0.5);
+      await page.locator(card('bench/loop')).getByText('0.5', { exact: true }).waitFor();
+      const opened = await form(page, 'bench/loop');
+      assert.equal(await opened.getByRole('spinbutton', { name: 'kp' }).inputValue(), '0.5');
+      await press(opened, 'Send', /refused/);
+      await opened.getByText('DEVICE_OFFLINE').waitFor();
+      await press(opened, 'Send anyway', /sent/);
+      await opened.getByText('nobody was listening').waitFor();
+      await answer(0.25);
+      const row = opened.locator('[data-mismatch="/kp"]');
+      await row.waitFor();
+      assert.match(await row.innerText(), /^\/kp\s+0\.5\s+0\.25$/);
+      await close(page, 'bench/loop');
+      sight.pardoned = /^$/;
     });
 
     fact('finds services by name or kind', async page => {
@@ -405,6 +519,13 @@ function breathe(temperature) {
   const measure = (value, unit) => ({ value, unit });
   const air = { temperature: measure(temperature, 'C'), humidity: measure(40.1, '%RH'), dewpoint: measure(7.9, 'C') };
   return publish(gateway.mqtt, 'air-by-hand', AIR, JSON.stringify(air));
+}
+
+/** What a form has to ask, by JSON pointer. */
+function fields(schema, pointer = '') {
+  const inner = schema.oneOf?.flatMap(variant => fields(variant, pointer));
+  const members = Object.entries(schema.properties ?? {}).flatMap(([name, member]) => fields(member, `${pointer}/${name}`));
+  return inner ?? (members.length > 0 ? members : [pointer]);
 }
 
 /** Puts another page into the answer, under the policy that all plain pages have. */

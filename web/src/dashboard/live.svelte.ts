@@ -154,6 +154,7 @@ export class Live {
     this.#goal = this.#after.readings;
     this.devices = arranged(this.#known);
     this.commands = this.#commands = data.commands.nodes;
+    for (const command of this.#commands) this.services.commanded(command);
     this.rejections = this.#rejections = data.rejections.nodes;
     this.rejected = sum(data.rejectionCounts);
     this.opened = this.#begun = true;
@@ -289,6 +290,7 @@ export class Live {
     const others = this.#commands.filter(({ id }) => id !== command.id);
     this.#commands = [command, ...others].sort((a, b) => b.id - a.id).slice(0, ROWS);
     show('commands', () => (this.commands = this.#commands));
+    this.services.commanded(command);
     const device = command.device && this.#known.get(command.device);
     if (!device) return;
     device.learn(command);

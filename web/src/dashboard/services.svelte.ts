@@ -1,7 +1,15 @@
 // All services, by what the streams tell of them, and the catalog, which says how to read what they say.
 
-import type { CatalogQuery, PacesQuery, ServiceState, SpokenFragment, StandsFragment } from '../../generated/graphql';
+import type {
+  CatalogQuery,
+  PacesQuery,
+  ServiceState,
+  SpokenFragment,
+  StandsFragment,
+  ToldFragment,
+} from '../../generated/graphql';
 import { show } from './frame';
+import { Order } from './order.svelte';
 import { Service } from './service.svelte';
 import { type Kind, kindOf } from './values';
 import { standingInWords } from './words';
@@ -13,6 +21,8 @@ export class Services {
   /** The last of each that was heard. Null before the first, when a stream begins with the present. */
   after: { changes: number | null; readings: number | null } = { changes: null, readings: null };
   #known = new Map<string, Service>();
+  /** By topic. What was sent from here was sent, and is kept when all else is learnt anew. */
+  #orders = new Map<string, Order>();
 
   learn(kinds: CatalogQuery['kinds']): void {
     this.kinds = new Map(kinds.map(kind => [kind.name, kindOf(kind)]));
@@ -54,6 +64,20 @@ export class Services {
     said.hear(reading);
     show(`${service.path} on ${said.suffix}`, () => said.show(reading));
     if (isNew) show(`topics of ${service.path}`, () => service.arrange());
+  }
+
+  /** What the page sends on a topic of a service. */
+  order({ firmware, name }: Service, suffix: string): Order {
+    const topic = `${firmware}/${name}${suffix}`;
+    const before = this.#orders.get(topic);
+    if (before) return before;
+    const order = new Order(firmware, name, suffix);
+    this.#orders.set(topic, order);
+    return order;
+  }
+
+  commanded(command: ToldFragment): void {
+    this.#orders.get(`${command.firmware}/${command.service}${command.suffix}`)?.learn(command);
   }
 
   #service(firmware: string, name: string): Service {

@@ -1,6 +1,9 @@
 // What a payload says, value by value. Which numbers have which unit the catalog says: nothing here knows a kind.
 
 import type { CatalogQuery } from '../../generated/graphql';
+import { type Command, commandOf } from './form';
+import { at, escaped } from './pointer';
+import { unitInWords } from './words';
 
 type Told = CatalogQuery['kinds'][number];
 type NumberTold = Told['topics'][number]['numbers'][number];
@@ -19,7 +22,7 @@ export type Topic = {
   pattern: RegExp;
 };
 
-export type Kind = { name: string; summary: string; topics: readonly Topic[] };
+export type Kind = { name: string; summary: string; topics: readonly Topic[]; commands: readonly Command[] };
 
 export type Value = {
   label: string;
@@ -36,7 +39,6 @@ export type Value = {
 const LONGEST_TEXT = 48;
 const LONGEST_FULL = 480;
 const NARROW_TEXT = 11;
-const LONGEST_UNIT = 8;
 /** More than any kind has; a payload may say more than its kind. */
 const MOST_VALUES = 16;
 const MOST_ITEMS = 6;
@@ -62,6 +64,10 @@ export function kindOf({ name, summary, topics }: Told): Kind {
         numbers,
         pattern: patternOf(suffix),
       })),
+    // Of none there are many: a form would have to ask which.
+    commands: topics
+      .filter(topic => topic.class === 'COMMAND' && topic.firstIndex === null)
+      .map(topic => commandOf(name, topic)),
   };
 }
 
@@ -141,16 +147,6 @@ function means(pointer: string, { pointer: there, said }: Pick<Leaf, 'pointer' |
   return pointer === there || (Array.isArray(said) && pointer === `${there}/*`);
 }
 
-function at(raw: unknown, pointer: string): unknown {
-  const names = pointer.split('/').slice(1).map(name => name.replaceAll('~1', '/').replaceAll('~0', '~'));
-  return names.reduce<unknown>(
-    (inner, name) => (typeof inner === 'object' && inner !== null ? (inner as Record<string, unknown>)[name] : undefined),
-    raw,
-  );
-}
-
-const escaped = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1');
-
 function inWords(said: unknown, pointer: string, widths: Widths): Omit<Value, 'label' | 'unit'> {
   if (typeof said === 'number') return { text: figure(said, pointer, widths), full: null, tone: 'number', wide: false };
   if (typeof said === 'boolean') return { text: said ? 'yes' : 'no', full: null, tone: said ? 'yes' : 'no', wide: false };
@@ -173,11 +169,6 @@ function figure(value: number, pointer: string, widths: Widths): string {
   const most = String(value).includes('e') ? MOST_DECIMALS : Math.min(written, MOST_DECIMALS);
   const digits = value.toFixed(widths.decimals(pointer, most));
   return (Number(digits) === 0 ? digits.replace('-', '') : digits).replaceAll('-', '−');
-}
-
-function unitInWords(unit: string): string {
-  if (unit === 'C' || unit === 'F') return `°${unit}`;
-  return unit.length > LONGEST_UNIT ? `${unit.slice(0, LONGEST_UNIT)}…` : unit;
 }
 
 function patternOf(suffix: string): RegExp {

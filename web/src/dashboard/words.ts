@@ -2,8 +2,6 @@
 
 import type {
   Action,
-  CommandState,
-  Delivery,
   Hazard,
   LinkedFragment,
   MeasuredFragment,
@@ -16,6 +14,7 @@ import type {
   Status,
   Surface,
 } from '../../generated/graphql';
+import type { Sent } from '../lib/commands';
 
 export const STATUS: Record<Status, string> = {
   ONLINE: 'Online',
@@ -108,19 +107,71 @@ function oneOf(names: readonly string[]): string {
   return named.length > 1 ? `${named.slice(0, -1).join(', ')} or ${named.at(-1)}` : named.join();
 }
 
+/** In characters: what a device says may be of any length. */
+const LONGEST_REASON = 200;
+
 /** How well a command went: only what failed or reached nobody calls for a second look. */
 export type Success = 'good' | 'doubtful' | 'bad' | 'open';
 
-export function commandInWords(state: CommandState, delivery: Delivery | null): { words: string; success: Success } {
-  if (state === 'EXPIRED') return { words: 'Not sent: it could not go out in time', success: 'bad' };
-  if (state === 'ACCEPTED') return { words: 'Accepted, not sent yet', success: 'open' };
-  if (delivery === 'ACKNOWLEDGED') return { words: 'Sent, and acknowledged', success: 'good' };
-  if (delivery === 'NO_SUBSCRIBER') return { words: 'Sent, but nobody was listening', success: 'doubtful' };
-  return { words: 'Sent, not acknowledged', success: 'open' };
+export function commandInWords(command: Sent): { words: string; success: Success } {
+  const { delivery, timeoutMs, reason } = command;
+  const sent: { words: string; success: Success } =
+    delivery === 'ACKNOWLEDGED' ? { words: 'Sent, and acknowledged', success: 'good' }
+    : delivery === 'NO_SUBSCRIBER' ? { words: 'Sent, but nobody was listening', success: 'doubtful' }
+    : { words: 'Sent, not acknowledged', success: 'open' };
+  switch (command.state) {
+    case 'ACCEPTED':
+      return { words: 'Accepted, not sent yet', success: 'open' };
+    case 'PUBLISHED':
+      return timeoutMs === null || delivery === 'NO_SUBSCRIBER' ? sent : { words: 'Sent, the answer is awaited', success: 'open' };
+    case 'UNCONFIRMABLE':
+      return sent;
+    case 'CONFIRMED':
+      return { words: `Confirmed in ${tookInWords(command)}`, success: 'good' };
+    case 'REFUSED':
+      return { words: `Refused after ${tookInWords(command)}${reason ? `: ${brief(reason, LONGEST_REASON)}` : ''}`, success: 'bad' };
+    case 'MISMATCH':
+      return { words: `The device reports otherwise, after ${tookInWords(command)}`, success: 'doubtful' };
+    case 'TIMED_OUT':
+      return {
+        words: `Not answered within ${millisInWords(timeoutMs ?? 0)}${delivery === 'NO_SUBSCRIBER' ? ': nobody was listening' : ''}`,
+        success: 'bad',
+      };
+    case 'EXPIRED':
+      if (reason !== 'RESTART') return { words: 'Not sent: it could not go out in time', success: 'bad' };
+      return delivery === null
+        ? { words: 'Not sent: the gateway stopped', success: 'bad' }
+        : { words: 'Sent, but the gateway stopped before an answer', success: 'doubtful' };
+  }
+}
+
+/** What else there is to know of how a command went. */
+export function remarksOn(command: Sent): string[] {
+  const { answer, ambiguous } = command;
+  return [
+    ...(answer?.late ? [`Answered too late, after ${tookInWords(command)}: ${brief(answer.payload, LONGEST_REASON)}`] : []),
+    ...(ambiguous ? ['Another command was on this topic too: the answer may be for that one'] : []),
+  ];
+}
+
+/** What a device reports otherwise than it was told. */
+export function mismatchesInWords({ mismatches }: Pick<Sent, 'mismatches'>): string[] {
+  return mismatches.map(({ pointer, sent, reported }) => `${pointer}: ${sent} was sent, ${reported} is reported`.replace(/^: /, ''));
+}
+
+/** From when it was accepted until it was answered. */
+function tookInWords({ acceptedAt, answer, at }: Sent): string {
+  return millisInWords(Date.parse(answer?.at ?? at) - Date.parse(acceptedAt));
+}
+
+function millisInWords(milliseconds: number): string {
+  const ms = Math.max(0, milliseconds);
+  return ms < 1_000 ? `${ms} ms` : `${Number((ms / 1_000).toFixed(1))} s`;
 }
 
 /** In characters: a card has room for `mmHg`, and not for a sentence. */
-const LONGEST_UNIT = 6;
+const LONGEST_UNIT = 8;
+const NARROW_UNIT = 6;
 
 export function number(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return '–';
@@ -129,8 +180,11 @@ export function number(value: number | undefined): string {
 }
 
 export function unitOf(reading: Pick<MeasuredFragment, 'unit'> | null): string {
-  const unit = reading?.unit ?? 'C';
-  return unit === 'C' || unit === 'F' ? `°${unit}` : brief(unit, LONGEST_UNIT);
+  return unitInWords(reading?.unit ?? 'C', NARROW_UNIT);
+}
+
+export function unitInWords(unit: string, longest = LONGEST_UNIT): string {
+  return unit === 'C' || unit === 'F' ? `°${unit}` : brief(unit, longest);
 }
 
 /** What others say may be of any length; its beginning tells what it is. */
