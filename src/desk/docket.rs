@@ -425,6 +425,19 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_is_not_written_yet_is_under_way_without_a_name() {
+        let mut desk = Desk::new();
+        let mut accept = |ticket| {
+            let record = record(Target::Service("rig/heater/config".parse().unwrap()), PID);
+            let accept = Accept { ticket: Ticket(ticket), record, rule: Some(rule("pid")), offline: false };
+            desk.docket.accept(accept, desk.now)
+        };
+        assert!(accept(1).is_ok());
+        let second = accept(2);
+        assert!(matches!(second, Err(Error::CommandInFlight { command: None, .. })), "{second:?}");
+    }
+
+    #[test]
     fn one_command_is_under_way_on_a_topic() {
         let mut desk = Desk::new();
         let first = desk.out();

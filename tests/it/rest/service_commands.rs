@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::refused;
-use crate::harness::{Client, House, until};
+use crate::harness::{Client, DEADLINE, House, until};
 
 /// What the fan is told, in nobody's usual spelling.
 const ON: &str = r#"{ "frequency":800,"duty" : 0.1, "enable":true }"#;
@@ -362,6 +362,24 @@ async fn what_can_hurt_is_armed_and_then_executed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_execution_under_the_same_key_again_is_the_same_record() {
+    let (house, mut board) = house_with_fan().await;
+    let (_, armed) = house.json(tell(&house, "board1/fan/arm/config", ON)).await;
+    let execute = |key| {
+        let request = house.request(Method::POST, "/api/v1/commands/execute");
+        request.json(&json!({ "token": armed["token"] })).header("idempotency-key", key)
+    };
+    let (_, begun) = house.json(execute("k").header("prefer", "respond-async")).await;
+    let ((status, told), ()) = tokio::join!(house.json(execute("k")), async {
+        board.hears().await;
+        board.say("board1/fan/response", IS_ON).await;
+    });
+    assert_eq!((status, &told["state"], &told["id"]), (StatusCode::OK, &json!("CONFIRMED"), &begun["id"]));
+    refused(execute("other"), 423, "ARMING_REQUIRED", "it was executed").await;
+    board.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_answers_is_unconfirmable_within_a_second() {
     let house = House::start().await;
     pin(&house, "board1/scale", "loadcell").await;
@@ -452,7 +470,8 @@ async fn who_waits_for_a_slow_device_keeps_nobody_else_waiting() {
         pin(&house, &format!("board1/fan{n}"), "pwm").await;
     }
     let requests = (0..SERVICES).map(|n| {
-        let request = tell(&house, &format!("board1/fan{n}/commands/config?timeout_ms=9000"), ON);
+        let request = tell(&house, &format!("board1/fan{n}/commands/config?timeout_ms=60000"), ON);
+        let request = request.timeout(2 * DEADLINE);
         async { house.json(request).await.0 }
     });
     let (told, ()) = tokio::join!(join_all(requests), async {
