@@ -1,6 +1,9 @@
 //! The command line: what is asked for, and how it ends.
 //!
-//! Exit code 0 is an end that was asked for, 1 a start that failed, 2 a wrong flag, variable or file.
+//! Exit code 0 is an end that was asked for, 1 a start that failed, 2 a wrong flag, variable or file. Those of an audit
+//! are its own.
+
+mod audit;
 
 use std::{
     io::{self, Write},
@@ -12,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::audit::AuditArgs;
 use crate::{
     asyncapi,
     config::{Config, Flags},
@@ -44,6 +48,8 @@ enum Command {
     Serve(Flags),
     /// Run simulated devices against this gateway or any other broker
     Simulate(SimulateArgs),
+    /// Look for what was changed in the command log
+    Audit(AuditArgs),
     /// Print the contract of an interface
     Schema { interface: Interface },
 }
@@ -83,6 +89,7 @@ impl Cli {
                 }
             },
             Command::Simulate(args) => ended(simulate(args).await),
+            Command::Audit(args) => audit::run(args).await,
             Command::Schema { interface } => ended(print(&interface.contract())),
         }
     }
