@@ -67,9 +67,7 @@ enum Interface {
 
 const HINTS: &str = "\
 Each flag is also a variable and a key of the file: --mqtt-ws off, CROSSLINK_MQTT_WS=off, mqtt-ws = \"off\".
-A flag wins over a variable, a variable over the file.
-
-Examples:
+A flag wins over a variable, a variable over the file. Examples:
   crosslink --demo                        a living system: look at http://127.0.0.1:8080
   crosslink --mqtt 0.0.0.0:1883 --open    devices on the network come in
   crosslink --pair pump,valve --database sqlite:///var/lib/crosslink/plant.db
