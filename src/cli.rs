@@ -1,6 +1,9 @@
 //! The command line: what is asked for, and how it ends.
 //!
-//! Exit code 0 is an end that was asked for, 1 a start that failed, 2 a wrong flag, variable or file.
+//! Exit code 0 is an end that was asked for, 1 a start that failed, 2 a wrong flag, variable or file. Those of an audit
+//! are its own.
+
+mod audit;
 
 use std::{
     io::{self, Write},
@@ -12,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::audit::AuditArgs;
 use crate::{
     asyncapi,
     config::{Config, Flags},
@@ -44,6 +48,8 @@ enum Command {
     Serve(Flags),
     /// Run simulated devices against this gateway or any other broker
     Simulate(SimulateArgs),
+    /// Look for what was changed in the command log
+    Audit(AuditArgs),
     /// Print the contract of an interface
     Schema { interface: Interface },
 }
@@ -61,9 +67,7 @@ enum Interface {
 
 const HINTS: &str = "\
 Each flag is also a variable and a key of the file: --mqtt-ws off, CROSSLINK_MQTT_WS=off, mqtt-ws = \"off\".
-A flag wins over a variable, a variable over the file.
-
-Examples:
+A flag wins over a variable, a variable over the file. Examples:
   crosslink --demo                        a living system: look at http://127.0.0.1:8080
   crosslink --mqtt 0.0.0.0:1883 --open    devices on the network come in
   crosslink --pair pump,valve --database sqlite:///var/lib/crosslink/plant.db
@@ -83,6 +87,7 @@ impl Cli {
                 }
             },
             Command::Simulate(args) => ended(simulate(args).await),
+            Command::Audit(args) => audit::run(args).await,
             Command::Schema { interface } => ended(print(&interface.contract())),
         }
     }

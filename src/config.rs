@@ -108,26 +108,52 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// The flags of a command that only reads the database.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DatabaseFlags {
+    /// Where everything is kept, as the gateway is told it [CROSSLINK_DATABASE] [default: sqlite://crosslink.db]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// TOML file that may say it too [CROSSLINK_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+}
+
 /// What was said on the command line, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Flags(BTreeMap<&'static str, String>);
 
 impl Config {
     /// Flags over the variables of this process over the file over defaults.
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_environment(flags: &Flags) -> Result<Config, Error> {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        };
-        Config::read(flags, std::env::vars_os().filter_map(text))
+        Config::read(flags, variables())
+    }
+
+    /// The SQLite file alone, found in the same places. What they say of other things may be wrong.
+    pub fn database_from_environment(flags: &DatabaseFlags) -> Result<PathBuf, Error> {
+        let DatabaseFlags { database, config } = flags.clone();
+        let flags = [("database", database), ("config", config)];
+        let flags = Flags(flags.into_iter().filter_map(|(name, text)| Some((name, text?))).collect());
+        said(&flags, variables())?.database()
     }
 
     /// Variables of other programs are passed over, and so are empty ones.
     pub fn read(flags: &Flags, variables: impl Iterator<Item = (String, String)>) -> Result<Config, Error> {
-        let stated = Said::in_variables(variables)?.and(Said::in_flags(flags));
-        let file = stated.file()?;
-        Said::by_default().and(file).and(stated).config()
+        said(flags, variables)?.config()
     }
+}
+
+fn said(flags: &Flags, variables: impl Iterator<Item = (String, String)>) -> Result<Said, Error> {
+    let stated = Said::in_variables(variables)?.and(Said::in_flags(flags));
+    let file = stated.file()?;
+    Ok(Said::by_default().and(file).and(stated))
+}
+
+/// Those of this process.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
 }
 
 impl Default for Config {

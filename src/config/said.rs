@@ -114,7 +114,7 @@ impl Said {
             http: self.of("http").listen(8080, open)?,
             mqtt: self.of("mqtt").listen(1883, open)?,
             mqtt_ws: self.of("mqtt-ws").listen(8083, open)?,
-            database: self.of("database").database()?,
+            database: self.database()?,
             durability: self
                 .of("durability")
                 .one_of(&[("full", Durability::Full), ("normal", Durability::Normal)])?,
@@ -133,6 +133,10 @@ impl Said {
             return Err(self.of("demo").wrong("its devices come in by MQTT: leave --mqtt on"));
         }
         Ok(config)
+    }
+
+    pub(super) fn database(&self) -> Result<PathBuf, Error> {
+        self.of("database").database()
     }
 
     fn of(&self, name: &str) -> &Saying {

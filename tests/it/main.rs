@@ -9,6 +9,7 @@
 mod harness;
 
 mod asyncapi;
+mod audit;
 mod crosslink;
 mod disk;
 mod documents;

@@ -13,6 +13,7 @@ use std::{
 
 use crosslink::{
     config::{Config, Durability, Listen},
+    error::Error,
     gateway::Gateway,
 };
 use reqwest::{Method, StatusCode};
@@ -58,7 +59,13 @@ impl House {
     /// Stops and starts with the same database; the ports are new.
     pub async fn restart(self) -> House {
         self.gateway.stop().await;
-        let gateway = Gateway::start(self.config.clone()).await.unwrap();
+        // A process that another test is about to run has every open file of this one, the lock too, until it runs.
+        let gateway =
+            until("the database is let go", async || match Gateway::start(self.config.clone()).await {
+                Err(Error::Setup(why)) if why.contains("another Crosslink uses") => Err(why.into()),
+                started => Ok(started.unwrap()),
+            })
+            .await;
         House { gateway, ..self }
     }
 

@@ -55,8 +55,8 @@ export type Draft = Record<string, string | boolean>;
 /** What is wrong with a field, by its pointer. */
 export type Flaw = { pointer: string; detail: string };
 
-/** Where the values of a form come from. */
-export type Source = 'device' | 'both' | 'example';
+/** What a form begins with, how much of it the device has reported, and where the rest comes from. */
+export type Beginning = { draft: Draft; reported: 'all' | 'some' | 'none'; rest: 'sent' | 'example' };
 
 type Schema = Record<string, unknown>;
 
@@ -64,6 +64,10 @@ type Schema = Record<string, unknown>;
 const LARGEST_LIMIT = 1e12;
 /** Payloads are no deeper than that; what is goes into a field for JSON. */
 const DEEPEST = 4;
+const YES_OR_NO = [
+  { text: 'yes', json: 'true' },
+  { text: 'no', json: 'false' },
+];
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
 export function commandOf(kind: string, { suffix, jsonSchema, numbers, examples, effect, answer }: Told): Command {
@@ -98,8 +102,9 @@ export function hazardous({ effect }: Command, draft: Draft): boolean {
  * What a form begins with: what the device said last of each field, or else what was sent from here, or else the example.
  * Nothing that can hurt is switched on by an example, and what may be left out is.
  */
-export function draftOf(command: Command, said: (suffix: string) => unknown, sent: unknown): { draft: Draft; source: Source } {
+export function draftOf(command: Command, said: (suffix: string) => unknown, sent: unknown): Beginning {
   const draft: Draft = {};
+  const rest = sent === undefined ? 'example' : 'sent';
   const example = sent === undefined ? command.example : sent;
   const reported = reportedBy(command, said, example);
   let known = 0;
@@ -114,11 +119,12 @@ export function draftOf(command: Command, said: (suffix: string) => unknown, sen
     const now = required ? entry(control, reported(pointer)) : null;
     if (now !== null) known += 1;
     const dangerous = pointer === command.effect?.when;
-    draft[pointer] = now ?? (dangerous ? null : entry(control, at(example, pointer))) ?? (control.as === 'switch' ? false : '');
+    const otherwise = dangerous ? null : entry(control, at(example, pointer));
+    draft[pointer] = now ?? otherwise ?? (control.as === 'switch' ? false : '');
   };
   fill(command.shape);
   const all = fieldsOf(command.shape).filter(({ required }) => required).length;
-  return { draft, source: known === 0 ? 'example' : known < all ? 'both' : 'device' };
+  return { draft, reported: known === 0 ? 'none' : known < all ? 'some' : 'all', rest };
 }
 
 /** What stands in a form as JSON, numbers as they are written, or what keeps it from being JSON. */
@@ -136,7 +142,8 @@ type Known = { document: unknown; units: ReadonlyMap<string, string> };
 
 function shapeOf(schema: Schema, place: Place, known: Known): Shape {
   const { pointer, label, required } = place;
-  const variants = listOf(schema.oneOf ?? schema.anyOf).map(inner => schemaOf(inner, known)).filter(({ type }) => type !== 'null');
+  const several = listOf(schema.oneOf ?? schema.anyOf).map(inner => schemaOf(inner, known));
+  const variants = several.filter(({ type }) => type !== 'null');
   const depth = pointer.split('/').length - 1;
   if (variants.length > 0 && depth < DEEPEST && variants.every(({ const: value }) => value === undefined)) {
     const shapes = variants.map((variant, index) => ({
@@ -165,12 +172,13 @@ function shapeOf(schema: Schema, place: Place, known: Known): Shape {
 
 function controlOf(schema: Schema, required: boolean, variants: readonly Schema[], items: Schema): Control {
   const values = [...listOf(schema.enum), ...variants.map(({ const: value }) => value)].filter(value => value !== null);
-  if (values.length > 0) return { as: 'select', options: values.map(value => ({ text: String(value), json: JSON.stringify(value) })) };
+  const options = values.map(value => ({ text: String(value), json: JSON.stringify(value) }));
+  if (options.length > 0) return { as: 'select', options };
   const types = listOf(typeof schema.type === 'string' ? [schema.type] : schema.type).filter(type => type !== 'null');
   switch (types.length === 1 ? types[0] : null) {
     case 'boolean':
       // What may be left out has three states.
-      return required ? { as: 'switch' } : { as: 'select', options: [true, false].map(yes => ({ text: yes ? 'yes' : 'no', json: `${yes}` })) };
+      return required ? { as: 'switch' } : { as: 'select', options: YES_OR_NO };
     case 'integer':
       return { as: 'number', whole: true, min: limit(schema.minimum), max: limit(schema.maximum) };
     case 'number':
@@ -213,16 +221,16 @@ const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? v
 // ── from what is known ────────────────────────────────────────────────────────────────────────────────
 
 /** What the device said last of a field of a command, by the rule of its answers. */
-function reportedBy({ answer }: Command, said: (suffix: string) => unknown, example: unknown): (pointer: string) => unknown {
+function reportedBy({ answer }: Command, said: (suffix: string) => unknown, example: unknown) {
   if (answer && 'named' in answer) {
     const telemetry = said(`/${String(at(example, answer.named)).toLowerCase()}`);
-    return pointer => at(telemetry, pointer === answer.sent ? answer.reported : pointer);
+    return (pointer: string) => at(telemetry, pointer === answer.sent ? answer.reported : pointer);
   }
   if (!answer || !('on' in answer)) return () => undefined;
   const last = said(answer.on);
-  if ('success' in answer) return pointer => at(last, answer.success + pointer);
-  if (!('fields' in answer)) return pointer => at(last, pointer);
-  return pointer => {
+  if ('success' in answer) return (pointer: string) => at(last, answer.success + pointer);
+  if (!('fields' in answer)) return (pointer: string) => at(last, pointer);
+  return (pointer: string) => {
     const field = answer.fields.find(({ sent }) => sent === pointer);
     return field && !field.inWords ? at(last, field.reported) : undefined;
   };

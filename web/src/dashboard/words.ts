@@ -2,6 +2,7 @@
 
 import type {
   Action,
+  Delivery,
   Hazard,
   LinkedFragment,
   MeasuredFragment,
@@ -109,34 +110,34 @@ function oneOf(names: readonly string[]): string {
 
 /** In characters: what a device says may be of any length. */
 const LONGEST_REASON = 200;
+const LONGEST_VALUE = 48;
 
 /** How well a command went: only what failed or reached nobody calls for a second look. */
 export type Success = 'good' | 'doubtful' | 'bad' | 'open';
 
 export function commandInWords(command: Sent): { words: string; success: Success } {
   const { delivery, timeoutMs, reason } = command;
-  const sent: { words: string; success: Success } =
-    delivery === 'ACKNOWLEDGED' ? { words: 'Sent, and acknowledged', success: 'good' }
-    : delivery === 'NO_SUBSCRIBER' ? { words: 'Sent, but nobody was listening', success: 'doubtful' }
-    : { words: 'Sent, not acknowledged', success: 'open' };
   switch (command.state) {
     case 'ACCEPTED':
       return { words: 'Accepted, not sent yet', success: 'open' };
     case 'PUBLISHED':
-      return timeoutMs === null || delivery === 'NO_SUBSCRIBER' ? sent : { words: 'Sent, the answer is awaited', success: 'open' };
+      if (timeoutMs === null || delivery === 'NO_SUBSCRIBER') return deliveryInWords(delivery);
+      return { words: 'Sent, the answer is awaited', success: 'open' };
     case 'UNCONFIRMABLE':
-      return sent;
+      return deliveryInWords(delivery);
     case 'CONFIRMED':
       return { words: `Confirmed in ${tookInWords(command)}`, success: 'good' };
     case 'REFUSED':
-      return { words: `Refused after ${tookInWords(command)}${reason ? `: ${brief(reason, LONGEST_REASON)}` : ''}`, success: 'bad' };
-    case 'MISMATCH':
-      return { words: `The device reports otherwise, after ${tookInWords(command)}`, success: 'doubtful' };
-    case 'TIMED_OUT':
       return {
-        words: `Not answered within ${millisInWords(timeoutMs ?? 0)}${delivery === 'NO_SUBSCRIBER' ? ': nobody was listening' : ''}`,
+        words: `Refused after ${tookInWords(command)}${reason ? `: ${brief(reason, LONGEST_REASON)}` : ''}`,
         success: 'bad',
       };
+    case 'MISMATCH':
+      return { words: `The device reports otherwise, after ${tookInWords(command)}`, success: 'doubtful' };
+    case 'TIMED_OUT': {
+      const words = `Not answered within ${millisInWords(timeoutMs ?? 0)}`;
+      return { words: delivery === 'NO_SUBSCRIBER' ? `${words}: nobody was listening` : words, success: 'bad' };
+    }
     case 'EXPIRED':
       if (reason !== 'RESTART') return { words: 'Not sent: it could not go out in time', success: 'bad' };
       return delivery === null
@@ -145,18 +146,25 @@ export function commandInWords(command: Sent): { words: string; success: Success
   }
 }
 
+function deliveryInWords(delivery: Delivery | null): { words: string; success: Success } {
+  if (delivery === 'ACKNOWLEDGED') return { words: 'Sent, and acknowledged', success: 'good' };
+  if (delivery === 'NO_SUBSCRIBER') return { words: 'Sent, but nobody was listening', success: 'doubtful' };
+  return { words: 'Sent, not acknowledged', success: 'open' };
+}
+
 /** What else there is to know of how a command went. */
 export function remarksOn(command: Sent): string[] {
   const { answer, ambiguous } = command;
-  return [
-    ...(answer?.late ? [`Answered too late, after ${tookInWords(command)}: ${brief(answer.payload, LONGEST_REASON)}`] : []),
-    ...(ambiguous ? ['Another command was on this topic too: the answer may be for that one'] : []),
-  ];
+  const remarks: string[] = [];
+  if (answer?.late) remarks.push(`Answered after all in ${tookInWords(command)}: ${brief(answer.payload, LONGEST_REASON)}`);
+  if (ambiguous) remarks.push('Another command was on this topic too: the answer may be for that one');
+  return remarks;
 }
 
 /** What a device reports otherwise than it was told. */
 export function mismatchesInWords({ mismatches }: Pick<Sent, 'mismatches'>): string[] {
-  return mismatches.map(({ pointer, sent, reported }) => `${pointer}: ${sent} was sent, ${reported} is reported`.replace(/^: /, ''));
+  const value = (json: string) => brief(json, LONGEST_VALUE);
+  return mismatches.map(({ pointer, sent, reported }) => `${pointer} ${value(sent)} → ${value(reported)}`.trimStart());
 }
 
 /** From when it was accepted until it was answered. */
