@@ -370,7 +370,7 @@ async fn rest_shows_the_same_record() {
     let timed_out = house.refused(&send(&format!("{HALF}, timeoutMs: 100"), "id")).await;
     for id in [&confirmed["id"], &differing["id"], &timed_out["command"]] {
         let asked = format!(
-            "{{ command(id: {id}) {{ id seq acceptedAt at device action firmware service suffix kind topic payload state \
+            "{{ command(id: {id}) {{ id seq acceptedAt at device action firmware service suffix kind topic payload qos state \
                delivery timeoutMs answer {{ seq at topic payload late }} mismatches {{ pointer sent reported }} reason \
                ambiguous surface clientId address idempotencyKey type: typed {{ __typename }} \
                typed {{ ... on PWMCommand {{ enable duty frequency }} }} }} }}"
