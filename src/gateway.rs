@@ -34,6 +34,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running gateway. Two of them can live in one process.
 pub struct Gateway {
+    desk: desk::Desk,
     broker: Broker,
     http_addr: Option<SocketAddr>,
     mqtt_addr: Option<SocketAddr>,
@@ -96,6 +97,7 @@ impl Gateway {
             }
         };
         let stopping = CancellationToken::new();
+        let closing_desk = desk.clone();
         let app = App {
             config: config.clone(),
             replays: Replays::new(store.clone(), intake),
@@ -139,6 +141,7 @@ impl Gateway {
             }
         }
         Ok(Gateway {
+            desk: closing_desk,
             broker,
             http_addr,
             mqtt_addr,
@@ -173,6 +176,7 @@ impl Gateway {
     /// Stops in order: who asks, who speaks, who writes. What was acknowledged is on disk.
     pub async fn stop(self) {
         self.stopping.cancel();
+        self.desk.close();
         for task in [self.demo, self.http].into_iter().flatten() {
             ended("a surface", timeout(STOP_WITHIN, task).await);
         }

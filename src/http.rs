@@ -173,7 +173,7 @@ fn router(app: App) -> Router {
     dressed(surfaces, &config)
 }
 
-/// As many requests at a time, and for so long: who waits for a slow device keeps nobody else waiting.
+/// As many requests at a time, and for so long: who waits for a slow device by REST keeps nobody else waiting.
 fn paced(router: Router, places: usize, within: Duration) -> Router {
     router
         .layer(from_fn(move |request, next| in_time(within, request, next)))

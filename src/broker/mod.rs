@@ -66,15 +66,11 @@ pub enum Input {
         accept: Box<Accept>,
         done: oneshot::Sender<Result<CommandRecord, Error>>,
     },
-    /// A command's message is about to go out: what comes behind this may answer it.
+    /// A command's message goes out right behind this, to so many clients: what comes after it may answer it.
     Announced {
         ticket: Ticket,
-        at: Timestamp,
-    },
-    /// It is out, to so many clients.
-    Sent {
-        ticket: Ticket,
         receivers: usize,
+        at: Timestamp,
     },
     /// A subscriber acknowledged this command's message.
     Delivered {
@@ -322,7 +318,6 @@ impl Inputs {
                 | Input::Ended(_)
                 | Input::Accept { .. }
                 | Input::Announced { .. }
-                | Input::Sent { .. }
                 | Input::Delivered { .. }
                 | Input::Lapsed { .. }
                 | Input::Replay { .. }
@@ -352,7 +347,6 @@ fn crowd(input: &Input) -> usize {
         Input::Publish(_)
         | Input::Accept { .. }
         | Input::Announced { .. }
-        | Input::Sent { .. }
         | Input::Delivered { .. }
         | Input::Lapsed { .. }
         | Input::Replay { .. }

@@ -15,6 +15,8 @@ use crate::{error::Error, model::Timestamp};
 
 /// How long an armed command waits to be executed.
 const ARMED_FOR: Duration = Duration::from_secs(10);
+/// How long one that was executed under an idempotency key is found by it: longer than any answer is waited for.
+const EXECUTED_FOR: Duration = Duration::from_secs(120);
 /// Commands that wait armed at a time: a team of five steers by hand.
 const MAX_ARMED: usize = 256;
 /// As many bytes of chance are not guessed within ten seconds, or a lifetime.
@@ -77,7 +79,11 @@ impl Armoury {
         };
         let ask = one.ask.clone();
         match key {
-            Some(key) => one.key = Some(key.to_owned()),
+            Some(key) if one.key.is_none() => {
+                one.key = Some(key.to_owned());
+                one.until = Instant::now() + EXECUTED_FOR;
+            }
+            Some(_) => {}
             None => drop(armed.remove(token)),
         }
         Ok(ask)

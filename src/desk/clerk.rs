@@ -9,7 +9,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    LIFE, MAX_OPEN,
+    LIFE, MAX_OPEN, SENT_WITHIN,
     keys::Reserved,
     tellings::{Telling, Tellings},
 };
@@ -28,6 +28,8 @@ pub(super) struct Order {
     pub(super) rule: Option<&'static Topic>,
     pub(super) timeout: Duration,
     pub(super) offline: bool,
+    /// When its caller began to wait.
+    pub(super) ordered: Instant,
     /// Until the record is written, whether the caller still waits or not.
     pub(super) reserved: Option<Reserved>,
     /// Told when the message is out, or why it never will be.
@@ -74,8 +76,7 @@ impl Clerk {
 
 /// One command's course. It ends early when it is refused, or the journal cannot be written before the message goes out.
 async fn see_through(order: Order, ticket: Ticket, tellings: &Tellings, broker: &Broker, intake: &Intake) {
-    let Order { record, rule, timeout: patience, offline, reserved, out } = order;
-    let accepted = Instant::now();
+    let Order { record, rule, timeout: patience, offline, ordered, reserved, out } = order;
     let mut record = match intake.accept(Accept { ticket, record, rule, offline }).await {
         Ok(record) => record,
         Err(why) => {
@@ -87,14 +88,15 @@ async fn see_through(order: Order, ticket: Ticket, tellings: &Tellings, broker: 
     // Followed first: who comes next with its key finds somebody to follow.
     let mut telling = tellings.begin(&record);
     drop(reserved);
-    if accepted.elapsed() > LIFE {
+    if ordered.elapsed() > SENT_WITHIN {
         warn!(command = %record.id, "command {}, {}, expired: the journal is behind", record.id, record.target);
         intake.send(Input::Lapsed { ticket, at: Timestamp::now() });
         return;
     }
     // What comes behind this in the queue may be its answer, what stands before it cannot.
-    intake.send(Input::Announced { ticket, at: Timestamp::now() });
-    let receivers = broker.publish(Message {
+    let receivers = broker.receivers(&record.topic);
+    intake.send(Input::Announced { ticket, receivers, at: Timestamp::now() });
+    broker.publish(Message {
         topic: record.topic.clone(),
         payload: Bytes::copy_from_slice(record.payload.as_bytes()),
         qos: PLAY.qos,
@@ -102,7 +104,6 @@ async fn see_through(order: Order, ticket: Ticket, tellings: &Tellings, broker: 
         command: Some(record.id),
         life: patience,
     });
-    intake.send(Input::Sent { ticket, receivers });
     info!(
         command = %record.id, topic = record.topic, receivers,
         "sent {}: {receivers} listen", record.target
@@ -114,5 +115,7 @@ async fn see_through(order: Order, ticket: Ticket, tellings: &Tellings, broker: 
     let _ = out.send(Ok((record, mine)));
     if timeout(patience, telling.until(|record| record.state.is_final())).await.is_err() {
         intake.send(Input::Lapsed { ticket, at: Timestamp::now() });
+        // Until that is history, whoever asks again follows it too.
+        let _ = timeout(LIFE, telling.until(|record| record.state.is_final())).await;
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     broker::{Accept, Ticket},
-    catalog::{Topic, Verdict},
+    catalog::{Difference, Topic, Verdict},
     error::Error,
     model::{
         Answer, CommandRecord, CommandState, Delivery, Mismatch, Seq, ServiceReading, ServiceTopic, Target,
@@ -20,12 +20,12 @@ use crate::{
 
 /// So long after its end a command is still told of an acknowledgement or a late answer.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// And so many of them: a busy desk forgets sooner.
-const MAX_FINISHED: usize = 4_096;
+/// And so many of them: a busy desk forgets sooner, because each may hold half a MiB.
+const MAX_FINISHED: usize = 512;
 
 /// What a record tells of an answer beside the answer itself: a device chooses how long its texts are, and each state of
 /// the command says them again.
-const MAX_REASON: usize = 1_024;
+const MAX_TEXT: usize = 1_024;
 const MAX_MISMATCHES: usize = 64;
 
 /// Why a command expired whose acceptance took too long to write.
@@ -50,19 +50,6 @@ struct Case {
     record: CommandRecord,
     /// How it is answered, if it is.
     rule: Option<&'static Topic>,
-    /// Its message is about to go out: what comes from now on may answer it.
-    announced: Option<Timestamp>,
-    /// A subscriber was faster than the news that it is out.
-    acknowledged: bool,
-}
-
-/// What a reading makes of a command.
-#[derive(Debug, Default)]
-pub struct Heard {
-    /// Stands before the reading: that the command went out, when that is not written yet.
-    pub before: Option<CommandRecord>,
-    /// Stands behind it.
-    pub after: Option<CommandRecord>,
 }
 
 impl Docket {
@@ -82,7 +69,7 @@ impl Docket {
                 self.answerable.entry(topic.service().to_owned()).or_default().push(ticket);
             }
         }
-        let case = Case { record: record.clone(), rule, announced: None, acknowledged: false };
+        let case = Case { record: record.clone(), rule };
         self.cases.insert(ticket, case);
         Ok(record)
     }
@@ -104,21 +91,20 @@ impl Docket {
         }
     }
 
-    /// Its message is about to go out.
-    pub fn announce(&mut self, ticket: Ticket, at: Timestamp) {
-        if let Some(case) = self.cases.get_mut(&ticket) {
-            case.announced = Some(at);
-        }
-    }
-
-    /// Its message is out, to so many clients: the states that this makes. One that nobody answers has come to its end.
-    pub fn published(&mut self, ticket: Ticket, receivers: usize, now: Instant) -> Vec<CommandRecord> {
+    /// Its message goes out now, to so many clients: the states that this makes. One that nobody answers has come to its
+    /// end.
+    pub fn announce(
+        &mut self,
+        ticket: Ticket,
+        receivers: usize,
+        at: Timestamp,
+        now: Instant,
+    ) -> Vec<CommandRecord> {
         let Some(case) = self.cases.get_mut(&ticket) else { return Vec::new() };
-        // An answer may have been faster.
-        if case.record.state != CommandState::Accepted {
-            return Vec::new();
-        }
-        let mut states = vec![case.goes_out(receivers)];
+        case.record.at = at;
+        case.record.state = CommandState::Published;
+        case.record.delivery = Some(if receivers == 0 { Delivery::NoSubscriber } else { Delivery::Sent });
+        let mut states = vec![case.record.clone()];
         if case.rule.is_none() {
             case.record.state = CommandState::Unconfirmable;
             states.push(case.record.clone());
@@ -130,7 +116,6 @@ impl Docket {
     /// A subscriber acknowledged its message: how far its delivery came by that.
     pub fn delivered(&mut self, command: Seq, at: Timestamp) -> Option<CommandRecord> {
         let case = self.cases.get_mut(self.by_id.get(&command)?)?;
-        case.acknowledged = true;
         if case.record.delivery != Some(Delivery::Sent) {
             return None;
         }
@@ -143,7 +128,7 @@ impl Docket {
     pub fn lapse(&mut self, ticket: Ticket, at: Timestamp, now: Instant) -> Option<CommandRecord> {
         let case = self.cases.get_mut(&ticket).filter(|case| !case.record.state.is_final())?;
         case.record.at = at;
-        if case.announced.is_some() {
+        if case.record.state == CommandState::Published {
             case.record.state = CommandState::TimedOut;
         } else {
             case.record.state = CommandState::Expired;
@@ -154,23 +139,11 @@ impl Docket {
         Some(record)
     }
 
-    /// What a service said, `back` entries before what it makes of a command: those of the next.
-    pub fn heard(&mut self, reading: &ServiceReading, back: i64, now: Instant) -> Heard {
-        let mut heard = Heard::default();
-        let Some(tickets) = self.answerable.get(reading.topic.service()) else { return heard };
-        // The one that is under way before those that timed out.
-        let found = tickets.iter().rev().find_map(|ticket| {
-            let case = self.cases.get(ticket).filter(|case| case.awaits())?;
-            let sent = case.record.payload.as_bytes();
-            let verdict = case.rule?.verdict(sent, reading.topic.suffix(), &reading.payload)?;
-            Some((*ticket, verdict))
-        });
-        let Some((ticket, verdict)) = found else { return heard };
-        let Some(case) = self.cases.get_mut(&ticket) else { return heard };
+    /// What a service said, `back` entries before what it makes of a command.
+    pub fn heard(&mut self, reading: &ServiceReading, back: i64, now: Instant) -> Option<CommandRecord> {
+        let (ticket, verdict) = self.answered(reading)?;
+        let case = self.cases.get_mut(&ticket)?;
         let late = case.record.state == CommandState::TimedOut;
-        if case.record.state == CommandState::Accepted {
-            heard.before = Some(case.goes_out(1));
-        }
         case.record.answer = Some(Answer {
             seq: Seq(-back),
             at: reading.at,
@@ -180,11 +153,30 @@ impl Docket {
         });
         case.record.at = reading.at;
         if !late {
-            case.record.conclude(verdict);
+            conclude(&mut case.record, verdict);
+        }
+        let record = case.record.clone();
+        if !late {
             self.finish(ticket, now);
         }
-        heard.after = self.cases.get(&ticket).map(|case| case.record.clone());
-        heard
+        Some(record)
+    }
+
+    /// The command that a reading answers. Of several the first that it confirms, as a device answers one after the other;
+    /// else the one that is under way, else the one that has waited longest.
+    fn answered(&self, reading: &ServiceReading) -> Option<(Ticket, Verdict)> {
+        let tickets = self.answerable.get(reading.topic.service())?;
+        let judge = |ticket: &Ticket| {
+            let case = self.cases.get(ticket).filter(|case| case.awaits())?;
+            let sent = case.record.payload.as_bytes();
+            let verdict = case.rule?.verdict(sent, reading.topic.suffix(), &reading.payload)?;
+            Some((*ticket, case.record.state, verdict))
+        };
+        let mut found: Vec<_> = tickets.iter().filter_map(judge).collect();
+        found.sort_by_key(|(_, state, verdict)| {
+            (*verdict != Verdict::Confirmed, *state == CommandState::TimedOut)
+        });
+        found.into_iter().next().map(|(ticket, _, verdict)| (ticket, verdict))
     }
 
     /// Another client published on a topic: whose command an answer is for cannot be told any more.
@@ -254,42 +246,32 @@ impl Docket {
 }
 
 impl Case {
-    /// Whether an answer would be its first.
+    /// Whether an answer would be its first. What reached nobody is answered by nobody.
     fn awaits(&self) -> bool {
-        let open = !self.record.state.is_final() || self.record.state == CommandState::TimedOut;
-        open && self.announced.is_some() && self.record.answer.is_none()
-    }
-
-    /// The state in which its message goes out.
-    fn goes_out(&mut self, receivers: usize) -> CommandRecord {
-        self.record.delivery = Some(match (receivers, self.acknowledged) {
-            (0, _) => Delivery::NoSubscriber,
-            (_, false) => Delivery::Sent,
-            (_, true) => Delivery::Acknowledged,
-        });
-        self.record.state = CommandState::Published;
-        self.record.at = self.announced.unwrap_or(self.record.at);
-        self.record.clone()
+        let open = matches!(self.record.state, CommandState::Published | CommandState::TimedOut);
+        open && self.record.answer.is_none() && self.record.delivery != Some(Delivery::NoSubscriber)
     }
 }
 
-impl CommandRecord {
-    /// Ends by what the device answered.
-    fn conclude(&mut self, verdict: Verdict) {
-        match verdict {
-            Verdict::Confirmed => self.state = CommandState::Confirmed,
-            Verdict::Refused(reason) => {
-                self.state = CommandState::Refused;
-                self.reason = Some(reason.chars().take(MAX_REASON).collect());
-            }
-            Verdict::Mismatch(differences) => {
-                self.state = CommandState::Mismatch;
-                self.mismatches = differences
-                    .into_iter()
-                    .take(MAX_MISMATCHES)
-                    .map(|one| Mismatch { pointer: one.pointer, sent: one.sent, reported: one.reported })
-                    .collect();
-            }
+/// Ends a command by what the device answered.
+fn conclude(record: &mut CommandRecord, verdict: Verdict) {
+    let bounded = |text: String| text.chars().take(MAX_TEXT).collect();
+    match verdict {
+        Verdict::Confirmed => record.state = CommandState::Confirmed,
+        Verdict::Refused(reason) => {
+            record.state = CommandState::Refused;
+            record.reason = Some(bounded(reason));
+        }
+        Verdict::Mismatch(differences) => {
+            record.state = CommandState::Mismatch;
+            let told = differences.into_iter().take(MAX_MISMATCHES);
+            record.mismatches = told
+                .map(|Difference { pointer, sent, reported }| Mismatch {
+                    pointer,
+                    sent: bounded(sent),
+                    reported: bounded(reported),
+                })
+                .collect();
         }
     }
 }
@@ -369,13 +351,11 @@ mod tests {
         /// A command for `rig/heater/config`, a pid, that is out.
         fn out(&mut self) -> Ticket {
             let ticket = self.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
-            self.docket.announce(ticket, Timestamp(2));
-            let states = self.docket.published(ticket, 1, self.now);
-            assert_eq!(states.len(), 1);
+            assert_eq!(self.docket.announce(ticket, 1, Timestamp(2), self.now).len(), 1);
             ticket
         }
 
-        fn says(&mut self, topic: &str, payload: &str) -> Heard {
+        fn says(&mut self, topic: &str, payload: &str) -> Option<CommandRecord> {
             let payload = Bytes::copy_from_slice(payload.as_bytes());
             let topic = topic.parse().unwrap();
             let reading =
@@ -392,13 +372,12 @@ mod tests {
             let mut desk = Desk::new();
             desk.out();
             let heard = desk.says("rig/heater/response", answer);
-            assert_eq!(heard.before, None);
-            let ended = heard.after.unwrap();
+            let ended = heard.unwrap();
             assert_eq!(ended.state, state);
             let told = ended.answer.unwrap();
             assert_eq!((told.seq, told.payload.as_str(), told.late), (Seq(-1), answer, false));
             // One answer, and the next may come.
-            assert_eq!(desk.says("rig/heater/response", PID).after, None);
+            assert_eq!(desk.says("rig/heater/response", PID), None);
             desk.out();
         }
     }
@@ -407,21 +386,31 @@ mod tests {
     fn what_was_said_before_it_went_out_is_no_answer() {
         let mut desk = Desk::new();
         let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
-        assert_eq!(desk.says("rig/heater/response", PID).after, None);
-        desk.docket.announce(ticket, Timestamp(2));
-        assert!(desk.says("rig/heater/response", PID).after.is_some());
+        assert_eq!(desk.says("rig/heater/response", PID), None);
+        desk.docket.announce(ticket, 1, Timestamp(2), desk.now);
+        assert!(desk.says("rig/heater/response", PID).is_some());
     }
 
     #[test]
-    fn an_answer_that_is_faster_than_the_news_stands_behind_it() {
+    fn what_reached_nobody_is_answered_by_nobody() {
         let mut desk = Desk::new();
         let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
-        desk.docket.announce(ticket, Timestamp(2));
-        let heard = desk.says("rig/heater/response", PID);
-        let before = heard.before.unwrap();
-        assert_eq!((before.state, before.at), (CommandState::Published, Timestamp(2)));
-        assert_eq!(heard.after.unwrap().state, CommandState::Confirmed);
-        assert_eq!(desk.docket.published(ticket, 1, desk.now), []);
+        desk.docket.announce(ticket, 0, Timestamp(2), desk.now);
+        assert_eq!(desk.says("rig/heater/response", PID), None);
+    }
+
+    #[test]
+    fn a_slow_answer_is_that_of_the_command_that_it_confirms() {
+        let mut desk = Desk::new();
+        let slow = desk.out();
+        desk.docket.lapse(slow, Timestamp(8), desk.now).unwrap();
+        let other = PID.replace("50.0", "60.0");
+        let next = desk.accept("rig/heater/config", &other, Some(rule("pid"))).unwrap();
+        desk.docket.announce(next, 1, Timestamp(9), desk.now);
+        let first = desk.says("rig/heater/response", PID).unwrap();
+        assert_eq!((first.id, first.state), (Seq(1), CommandState::TimedOut));
+        let second = desk.says("rig/heater/response", &other).unwrap();
+        assert_eq!((second.id, second.state), (Seq(2), CommandState::Confirmed));
     }
 
     #[test]
@@ -462,10 +451,10 @@ mod tests {
         let ticket = desk.out();
         let over = desk.docket.lapse(ticket, Timestamp(8), desk.now).unwrap();
         assert_eq!((over.state, over.answer), (CommandState::TimedOut, None));
-        let late = desk.says("rig/heater/response", PID).after.unwrap();
+        let late = desk.says("rig/heater/response", PID).unwrap();
         assert_eq!(late.state, CommandState::TimedOut);
         assert!(late.answer.unwrap().late);
-        assert_eq!(desk.says("rig/heater/response", PID).after, None);
+        assert_eq!(desk.says("rig/heater/response", PID), None);
     }
 
     #[test]
@@ -490,8 +479,7 @@ mod tests {
         for _ in 0..2 {
             // A device takes the next at once.
             let ticket = desk.order(record(device.clone(), "true"), None).unwrap();
-            desk.docket.announce(ticket, Timestamp(2));
-            let states = desk.docket.published(ticket, 0, desk.now);
+            let states = desk.docket.announce(ticket, 0, Timestamp(2), desk.now);
             let told: Vec<_> = states.iter().map(|record| (record.state, record.delivery)).collect();
             let nobody = Some(Delivery::NoSubscriber);
             assert_eq!(told, [(CommandState::Published, nobody), (CommandState::Unconfirmable, nobody)]);
@@ -506,16 +494,6 @@ mod tests {
         let risen = desk.docket.delivered(Seq(1), Timestamp(10)).unwrap();
         assert_eq!((risen.state, risen.delivery), (CommandState::Confirmed, Some(Delivery::Acknowledged)));
         assert_eq!(desk.docket.delivered(Seq(1), Timestamp(11)), None);
-    }
-
-    #[test]
-    fn an_acknowledgement_that_is_faster_than_the_news_is_not_lost() {
-        let mut desk = Desk::new();
-        let ticket = desk.accept("rig/heater/config", PID, Some(rule("pid"))).unwrap();
-        desk.docket.announce(ticket, Timestamp(2));
-        assert_eq!(desk.docket.delivered(Seq(1), Timestamp(3)), None);
-        let states = desk.docket.published(ticket, 1, desk.now);
-        assert_eq!(states[0].delivery, Some(Delivery::Acknowledged));
     }
 
     #[test]

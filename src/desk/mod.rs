@@ -15,15 +15,10 @@ use std::sync::Arc;
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout},
 };
 
-pub use self::{
-    arming::Armed,
-    clerk::Clerk,
-    docket::{Docket, Heard},
-    speakers::Speakers,
-};
+pub use self::{arming::Armed, clerk::Clerk, docket::Docket, speakers::Speakers};
 use self::{
     arming::Armoury,
     clerk::Order,
@@ -32,7 +27,7 @@ use self::{
 };
 use crate::{
     address::{Address, PLAY},
-    broker::{Broker, Intake},
+    broker::{Broker, Intake, front::MAX_PAYLOAD},
     catalog::Topic,
     config::Config,
     devices::Devices,
@@ -48,8 +43,10 @@ use crate::{
 
 /// Commands that run their course at a time.
 const MAX_OPEN: usize = 1_024;
-/// A command that could not be written for so long is not published any more.
+/// A caller waits so long for a command to be written and go out.
 const LIFE: Duration = Duration::from_secs(5);
+/// A command that could not be written for so long is not published any more: a little sooner than its caller gives up.
+const SENT_WITHIN: Duration = Duration::from_millis(4_500);
 /// A caller waits so long for a subscriber's acknowledgement of a command that nobody answers.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -156,12 +153,7 @@ impl Desk {
     /// Sends a command, and returns its record as far as the caller waits. A record that timed out is no error here.
     pub async fn send(&self, ask: Ask, origin: Origin, wait: Wait) -> Result<CommandRecord, Error> {
         let topic = self.check(&ask)?;
-        if self.0.arm_hazards && topic.is_some_and(|topic| topic.hazardous(ask.payload.as_bytes())) {
-            let why =
-                format!("a command to {} can hurt: arm it, and execute it within ten seconds", ask.topic());
-            return Err(Error::ArmingRequired(why));
-        }
-        self.order(ask, topic, origin, wait).await
+        self.order(ask, topic, origin, wait, !self.0.arm_hazards).await
     }
 
     /// Prepares a command that [`Desk::execute`] sends within ten seconds. Nothing is sent, nothing is logged.
@@ -176,7 +168,12 @@ impl Desk {
         let ask = self.0.armoury.take(token, origin.idempotency_key.as_deref())?;
         // Its service may have been pinned to another kind meanwhile.
         let topic = self.check(&ask)?;
-        self.order(ask, topic, origin, wait).await
+        self.order(ask, topic, origin, wait, true).await
+    }
+
+    /// Whoever still waits is told that nothing more will come.
+    pub fn close(&self) {
+        self.0.tellings.close();
     }
 
     /// Follows what was committed.
@@ -212,12 +209,8 @@ impl Desk {
         let Some(command) = command else {
             return Err(Error::NotFound { what: "command topic of a service", name: topic.to_string() });
         };
-        if payload.len() > crate::broker::front::MAX_PAYLOAD {
-            let detail = format!(
-                "expected at most {} bytes, got {}",
-                crate::broker::front::MAX_PAYLOAD,
-                payload.len()
-            );
+        if payload.len() > MAX_PAYLOAD {
+            let detail = format!("expected at most {MAX_PAYLOAD} bytes, got {}", payload.len());
             let flaw = Flaw { reason: RejectionReason::TooLarge, pointer: String::new(), detail };
             return Err(Error::PayloadInvalid(vec![flaw]));
         }
@@ -233,6 +226,7 @@ impl Desk {
         topic: Option<&'static Topic>,
         origin: Origin,
         wait: Wait,
+        armed: bool,
     ) -> Result<CommandRecord, Error> {
         let reserved = match &origin.idempotency_key {
             Some(key) => {
@@ -246,6 +240,11 @@ impl Desk {
             }
             None => None,
         };
+        if !armed && topic.is_some_and(|topic| topic.hazardous(ask.payload.as_bytes())) {
+            let why =
+                format!("a command to {} can hurt: arm it, and execute it within ten seconds", ask.topic());
+            return Err(Error::ArmingRequired(why));
+        }
         let rule = topic.filter(|topic| topic.is_answered());
         let at = Timestamp::now();
         let record = CommandRecord {
@@ -270,7 +269,15 @@ impl Desk {
             idempotency_key: origin.idempotency_key,
         };
         let (out, told) = oneshot::channel();
-        let order = Order { record, rule, timeout: ask.timeout, offline: ask.offline, reserved, out };
+        let order = Order {
+            record,
+            rule,
+            timeout: ask.timeout,
+            offline: ask.offline,
+            ordered: Instant::now(),
+            reserved,
+            out,
+        };
         self.0.orders.try_send(order).map_err(|_| Error::Unavailable("the desk"))?;
         // A command that is not out by then never will be, and neither is one whose course has ended early.
         let told = timeout(LIFE, told).await.ok().and_then(Result::ok);

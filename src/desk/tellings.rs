@@ -51,6 +51,11 @@ impl Tellings {
         }
     }
 
+    /// Nothing more will be told.
+    pub(super) fn close(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Seq, Followed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

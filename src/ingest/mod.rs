@@ -27,7 +27,7 @@ use self::{
 use crate::{
     address::{Address, Place},
     broker::{Accept, Ack, Broker, Ended, Inbound, Input, Inputs, Pin, Started, Ticket},
-    desk::{Desk, Docket, Heard, Speakers},
+    desk::{Desk, Docket, Speakers},
     devices::Devices,
     error::Error,
     health::Health,
@@ -211,9 +211,8 @@ impl Ingest {
                 batch.commands(self.docket.delivered(command, Timestamp::now()));
             }
             Input::Accept { accept, done } => self.accept(*accept, done, batch),
-            Input::Announced { ticket, at } => self.docket.announce(ticket, at),
-            Input::Sent { ticket, receivers } => {
-                batch.commands(self.docket.published(ticket, receivers, Instant::now()));
+            Input::Announced { ticket, receivers, at } => {
+                batch.commands(self.docket.announce(ticket, receivers, at, Instant::now()));
             }
             Input::Lapsed { ticket, at } => batch.commands(self.docket.lapse(ticket, at, Instant::now())),
             Input::Replay { rejection, done } => self.replay(&rejection, done, batch),
@@ -250,7 +249,9 @@ impl Ingest {
 
     fn publish(&mut self, mut inbound: Inbound, batch: &mut Batch) {
         batch.acks.extend(inbound.ack.take());
-        if let Place::Known { address: Address::Service(topic), .. } = &inbound.place {
+        if let Place::Known { address: Address::Service(topic), .. } = &inbound.place
+            && inbound.refused.is_none()
+        {
             self.docket.overheard(topic);
         }
         let now = Instant::now();
@@ -262,7 +263,7 @@ impl Ingest {
             batch.doubtful.insert(device.clone());
         }
         let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);
-        let (mut learnt, mut heard) = (None, Heard::default());
+        let (mut learnt, mut heard) = (None, None);
         let (event, said) =
             match interpret(&self.book, &inbound).and_then(|known| self.admit(known, &inbound)) {
                 Ok(Interpreted { meaning, alias }) => {
@@ -300,13 +301,12 @@ impl Ingest {
                     (Some(Event::Rejection(*rejection)), None)
                 }
             };
-        batch.commands(heard.before);
         if event.is_some() || retained.is_some() {
             batch.drafts.push(Draft { event, retained });
         }
         // Right behind what told it.
         batch.drafts.extend(learnt.map(|change| of(Event::Service(change))));
-        batch.commands(heard.after);
+        batch.commands(heard);
         if let Some((device, said)) = said {
             let device = device.as_str();
             let signal = match said {
@@ -446,7 +446,6 @@ fn age(inputs: &[Input]) -> Duration {
         Input::Ended(ended) => Some(ended.at),
         Input::Accept { .. }
         | Input::Announced { .. }
-        | Input::Sent { .. }
         | Input::Delivered { .. }
         | Input::Lapsed { .. }
         | Input::Replay { .. }

@@ -127,7 +127,7 @@ impl Broker {
     /// Sends a message of the gateway's own to those who are subscribed, and tells how many clients that
     /// is. What is to be kept as well goes by [`Broker::correct`].
     pub fn publish(&self, message: Message) -> usize {
-        let receivers = self.0.subscriptions.receivers(&message.topic, GATEWAY);
+        let receivers = self.receivers(&message.topic);
         if receivers > 0 {
             let header = Header {
                 number: 0,
@@ -140,6 +140,11 @@ impl Broker {
             self.0.router.publish(&mut vec![(header, message.topic, message.payload)]);
         }
         receivers
+    }
+
+    /// How many clients would hear the gateway on a topic.
+    pub fn receivers(&self, topic: &str) -> usize {
+        self.0.subscriptions.receivers(topic, GATEWAY)
     }
 
     /// Publishes `truth`, retained, unless something else than `standing` is kept on its topic by now.

@@ -197,6 +197,10 @@ impl Walk {
         while let Some(anchor) = self.anchors.next_if(|anchor| anchor.seq <= until) {
             let seq = Seq(anchor.seq);
             let broken = |flaw| Broken { seq, command: None, topic: None, flaw };
+            // Only the oldest rows are ever removed: behind a row that stands, an anchor is not ours.
+            if self.audit.rows > 0 {
+                return Err(broken(Flaw::Hash));
+            }
             let hash = anchor.hash.try_into().map_err(|_| broken(Flaw::Hash))?;
             self.audit.removed = Some(seq);
             self.come_to(Head { seq, hash }).map_err(broken)?;
@@ -441,6 +445,18 @@ mod tests {
         assert_eq!(told(&house.audit().await), (1, 1, Some(10)));
         house.journal.execute("UPDATE anchors SET hash = zeroblob(32)").await;
         assert_eq!(house.audit().await.broken.unwrap().flaw, Flaw::Hash);
+    }
+
+    #[tokio::test]
+    async fn an_anchor_behind_a_row_that_stands_hides_nothing() {
+        let house = house().await;
+        let sql = "UPDATE command_states SET reason = 'x' WHERE seq = 3;
+             INSERT INTO anchors SELECT seq, hash FROM command_states WHERE seq = 3";
+        house.journal.execute(sql).await;
+        assert_eq!(house.audit().await.broken.unwrap().seq, Seq(3));
+        house.journal.execute("DELETE FROM anchors; DELETE FROM command_states WHERE seq = 3").await;
+        house.journal.execute("INSERT INTO anchors VALUES (3, zeroblob(32))").await;
+        assert_eq!(house.audit().await.broken.unwrap().seq, Seq(3));
     }
 
     #[tokio::test]

@@ -33,6 +33,8 @@ export class Order {
   sent: unknown = undefined;
   readonly #place: Omit<Whom, 'offline'>;
   #clickedAt = -Infinity;
+  /** What is being armed is no longer what the form shows. */
+  #recanted = false;
   #counting: ReturnType<typeof setInterval> | undefined;
   /** What the streams told of commands on this topic while the gateway's answer was awaited. */
   #early: Sent[] = [];
@@ -57,8 +59,10 @@ export class Order {
   async arm(payload: string, offline: boolean): Promise<void> {
     if (!this.#click()) return;
     this.phase = { is: 'asking', step: 'arm' };
+    this.#recanted = false;
     try {
       const { token, expiresAt } = await arm({ ...this.#place, offline }, payload);
+      if (this.#recanted) return this.#stand({ is: 'nothing' });
       const end = performance.now() + Math.min(ARMED_FOR_MS, expiresAt - clock.read());
       this.phase = { is: 'armed', token, payload };
       this.#count(end);
@@ -75,6 +79,7 @@ export class Order {
 
   /** Takes back what is armed, and forgets what the gateway said: it was of another payload. */
   recant(): void {
+    if (this.phase.is === 'asking' && this.phase.step === 'arm') this.#recanted = true;
     if (this.phase.is !== 'asking' && this.phase.is !== 'sent') this.#stand({ is: 'nothing' });
   }
 
