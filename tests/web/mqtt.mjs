@@ -3,31 +3,49 @@
 import { connect } from 'node:net';
 import { DEADLINE_MS } from './wait.mjs';
 
-const [CONNECT, CONNACK, PUBLISH_QOS_1, PUBACK, DISCONNECT] = [0x10, 0x20, 0x32, 0x40, 0xe0];
+const [CONNECT, CONNACK, PUBLISH_QOS_1, PUBACK] = [0x10, 0x20, 0x32, 0x40];
+const [SUBSCRIBE, SUBACK, DISCONNECT] = [0x82, 0x90, 0xe0];
 const CLEAN_SESSION = 2;
 const KEEPALIVE_S = 30;
 
 /** Publishes messages with QoS 1, and returns when the gateway has acknowledged them all: they are in its journal. */
-export function publish(address, clientId, topic, ...payloads) {
+export async function publish(address, clientId, topic, ...payloads) {
+  const said = payloads.map((payload, index) =>
+    packet(PUBLISH_QOS_1, text(topic), word(index + 1), Buffer.from(payload)),
+  );
+  const acknowledged = payloads.map((_, index) => packet(PUBACK, word(index + 1)));
+  const socket = await converse(address, clientId, topic, said, acknowledged);
+  socket.end(packet(DISCONNECT));
+}
+
+/** Listens to a topic with QoS 0, and returns what ends that. */
+export async function listen(address, clientId, topic) {
+  const asked = packet(SUBSCRIBE, word(1), text(topic), [0]);
+  const socket = await converse(address, clientId, topic, [asked], [packet(SUBACK, word(1), [0])]);
+  socket.resume();
+  return () => socket.end(packet(DISCONNECT));
+}
+
+/** Connects and says all of this; gives the connection once the gateway has answered as expected. */
+function converse(address, clientId, topic, said, answers) {
   const [host, port] = address.split(':');
   const socket = connect(Number(port), host);
   socket.setTimeout(DEADLINE_MS, () => socket.destroy(new Error(`the gateway does not acknowledge ${topic}`)));
   socket.write(packet(CONNECT, text('MQTT'), [4, CLEAN_SESSION], word(KEEPALIVE_S), text(clientId)));
-  payloads.forEach((payload, index) => {
-    socket.write(packet(PUBLISH_QOS_1, text(topic), word(index + 1), Buffer.from(payload)));
-  });
-  const acknowledged = payloads.map((_, index) => packet(PUBACK, word(index + 1)));
-  const expected = Buffer.concat([packet(CONNACK, [0, 0]), ...acknowledged]);
+  said.forEach(one => socket.write(one));
+  const expected = Buffer.concat([packet(CONNACK, [0, 0]), ...answers]);
   return new Promise((resolve, reject) => {
-    let said = Buffer.alloc(0);
-    const fail = why => reject(why ?? new Error(`to ${topic} the gateway said ${said.toString('hex')}`));
+    let heard = Buffer.alloc(0);
+    const fail = why => reject(why ?? new Error(`to ${topic} the gateway said ${heard.toString('hex')}`));
     socket.on('error', fail);
     socket.on('close', () => fail());
     socket.on('data', bytes => {
-      said = Buffer.concat([said, bytes]);
-      if (said.length < expected.length) return;
-      if (said.equals(expected)) resolve();
-      socket.end(packet(DISCONNECT));
+      heard = Buffer.concat([heard, bytes]);
+      if (heard.length < expected.length) return;
+      if (!heard.subarray(0, expected.length).equals(expected)) return socket.destroy();
+      socket.setTimeout(0);
+      socket.removeAllListeners('data');
+      resolve(socket);
     });
   });
 }

@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { launch, Sight } from './browser.mjs';
 import { Gateway } from './gateway.mjs';
-import { publish } from './mqtt.mjs';
+import { listen, publish } from './mqtt.mjs';
 import { until } from './wait.mjs';
 
 const [WIDE, NARROW] = [1920, 390];
@@ -259,12 +259,14 @@ describe('Crosslink', () => {
       assert.equal(await opened.getByRole('spinbutton', { name: 'kp' }).inputValue(), '0.5');
       await press(opened, 'Send', /refused/);
       await opened.getByText('DEVICE_OFFLINE').waitFor();
+      const leave = await listen(gateway.mqtt, 'loop-display', 'bench/loop/config');
       await press(opened, 'Send anyway', /sent/);
-      await opened.getByText('nobody was listening').waitFor();
+      await opened.getByText('the answer is awaited').waitFor();
       await answer(0.25);
       const row = opened.locator('[data-mismatch="/kp"]');
       await row.waitFor();
       assert.match(await row.innerText(), /^\/kp\s+0\.5\s+0\.25$/);
+      leave();
       await close(page, 'bench/loop');
       sight.pardoned = /^$/;
     });
