@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crosslink::catalog::{self, KINDS};
+use crosslink::catalog::{self, KINDS, Kind};
 use serde_json::{Value, json};
 
 use super::{Device, House, fields::Schema};
@@ -473,6 +473,14 @@ impl Device {
     pub(super) async fn says_everything(&mut self) {
         for row in rows() {
             self.says(&row.topic(), &row.payload.to_string()).await;
+        }
+        // Kinds that the document does not have.
+        let documented = |kind: &Kind| rows().iter().any(|row| row.kind == kind.name);
+        for kind in KINDS.iter().filter(|kind| !documented(kind)) {
+            for topic in kind.topics {
+                let suffix = topic.suffix_at(topic.index.as_ref().map(|range| range.start));
+                self.says(&format!("rig/{}{suffix}", kind.name), topic.examples[0]).await;
+            }
         }
     }
 }
