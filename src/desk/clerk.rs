@@ -54,7 +54,7 @@ impl Clerk {
         Clerk { orders, tellings, broker, intake }
     }
 
-    /// Sees every order through, until the desk is gone.
+    /// Sees every order through, until it is stopped: what is open then ends at the next start.
     pub async fn run(self) {
         let Clerk { mut orders, tellings, broker, intake } = self;
         let mut open = FuturesUnordered::new();
