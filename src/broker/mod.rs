@@ -23,8 +23,8 @@ use crate::{
     catalog::{Kind, Topic},
     error::Error,
     model::{
-        CommandRecord, Pair, Rejection, RejectionReason, Replay, Retained, Seq, ServiceName, SessionEnd,
-        SessionId, Timestamp,
+        CommandRecord, Keep, Pair, Rejection, RejectionReason, Replay, Retained, Seq, ServiceName,
+        SessionEnd, SessionId, Timestamp,
     },
 };
 
@@ -50,6 +50,12 @@ pub struct Inbound {
     pub receivers: usize,
     /// The broker keeps it for those who subscribe later.
     pub kept: bool,
+    /// What travels with it in MQTT 5, as that writes it, without the length.
+    pub properties: Bytes,
+    /// Worth nothing from then on.
+    pub expires_at: Option<Timestamp>,
+    /// What it changes of persistent sessions: written together with it.
+    pub keeps: Vec<Keep>,
     pub ack: Option<Ack>,
     /// The room that it takes on its way, in KiB.
     pub room: u32,
@@ -61,6 +67,11 @@ pub enum Input {
     Publish(Inbound),
     Started(Started),
     Ended(Ended),
+    /// Changes of persistent sessions that no message brings, and who waits for them to be on disk.
+    Keep {
+        keeps: Vec<Keep>,
+        ack: Option<Ack>,
+    },
     /// A command is to be accepted. The answer is its record with its place, or why not.
     Accept {
         accept: Box<Accept>,
@@ -316,6 +327,7 @@ impl Inputs {
                 Input::Publish(inbound) => inbound.room as usize,
                 Input::Started(_)
                 | Input::Ended(_)
+                | Input::Keep { .. }
                 | Input::Accept { .. }
                 | Input::Announced { .. }
                 | Input::Delivered { .. }
@@ -345,6 +357,7 @@ fn crowd(input: &Input) -> usize {
         Input::Publish(inbound) if inbound.room == 0 => cost(inbound) as usize,
         Input::Started(_) | Input::Ended(_) => 1,
         Input::Publish(_)
+        | Input::Keep { .. }
         | Input::Accept { .. }
         | Input::Announced { .. }
         | Input::Delivered { .. }
@@ -375,6 +388,9 @@ impl Inbound {
             refused: None,
             receivers: 0,
             kept: false,
+            properties: Bytes::new(),
+            expires_at: None,
+            keeps: Vec::new(),
             ack: None,
             room: 0,
         }
@@ -382,7 +398,7 @@ impl Inbound {
 
     /// Whether nobody waits for it to be history: it is lost when the journal cannot write.
     pub fn may_go_unrecorded(&self) -> bool {
-        self.ack.is_none() && !self.kept
+        self.ack.is_none() && !self.kept && self.keeps.is_empty()
     }
 
     /// It as a message that is kept.
@@ -392,6 +408,8 @@ impl Inbound {
             payload: self.payload.clone(),
             qos: self.qos.as_u8(),
             at: self.at,
+            properties: self.properties.clone(),
+            expires_at: self.expires_at,
         }
     }
 }

@@ -99,7 +99,7 @@ impl Ingest {
                     if refusals == 2 && alone {
                         error!("the database does not take an entry, which is lost: {}", cause(&why));
                         metrics::counter!("crosslink_unrecorded_total").increment(1);
-                        drafts[written] = Draft { event: None, retained: None };
+                        drafts[written] = Draft::default();
                         written += 1;
                     }
                     (alone, refusals) = (alone || refusals == 2, refusals % 2);

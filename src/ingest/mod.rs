@@ -207,6 +207,12 @@ impl Ingest {
             Input::Publish(inbound) => self.publish(inbound, batch),
             Input::Started(started) => self.started(started, batch),
             Input::Ended(ended) => self.ended(ended, batch),
+            Input::Keep { keeps, ack } => {
+                batch.acks.extend(ack);
+                if !keeps.is_empty() {
+                    batch.drafts.push(Draft { keeps, ..Draft::default() });
+                }
+            }
             Input::Delivered { command } => {
                 batch.commands(self.docket.delivered(command, Timestamp::now()));
             }
@@ -301,8 +307,9 @@ impl Ingest {
                     (Some(Event::Rejection(*rejection)), None)
                 }
             };
-        if event.is_some() || retained.is_some() {
-            batch.drafts.push(Draft { event, retained });
+        let keeps = inbound.keeps;
+        if event.is_some() || retained.is_some() || !keeps.is_empty() {
+            batch.drafts.push(Draft { event, retained, keeps });
         }
         // Right behind what told it.
         batch.drafts.extend(learnt.map(|change| of(Event::Service(change))));
@@ -444,7 +451,8 @@ fn age(inputs: &[Input]) -> Duration {
         Input::Publish(inbound) => Some(inbound.at),
         Input::Started(started) => Some(started.at),
         Input::Ended(ended) => Some(ended.at),
-        Input::Accept { .. }
+        Input::Keep { .. }
+        | Input::Accept { .. }
         | Input::Announced { .. }
         | Input::Delivered { .. }
         | Input::Lapsed { .. }
@@ -456,7 +464,7 @@ fn age(inputs: &[Input]) -> Duration {
 }
 
 fn of(event: Event) -> Draft {
-    Draft { event: Some(event), retained: None }
+    Draft { event: Some(event), ..Draft::default() }
 }
 
 fn too_many(topic: &ServiceTopic, inbound: &Inbound) -> Box<Rejection> {

@@ -70,11 +70,17 @@ impl Truth {
             return;
         }
         let payload = Bytes::from_static(word.as_bytes());
-        let truth =
-            Retained { topic: topic.clone(), payload, qos: PRESENCE.qos.as_u8(), at: Timestamp::now() };
+        let truth = Retained {
+            topic: topic.clone(),
+            payload,
+            qos: PRESENCE.qos.as_u8(),
+            at: Timestamp::now(),
+            properties: Bytes::new(),
+            expires_at: None,
+        };
         // When something newer stands there, it is on its way here and will be looked at then.
         if broker.correct(standing, truth.clone()) {
-            self.owed.push(Draft { event: None, retained: Some(truth.clone()) });
+            self.owed.push(Draft { retained: Some(truth.clone()), ..Draft::default() });
             self.standing.insert(topic, truth);
         }
     }

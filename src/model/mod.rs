@@ -4,6 +4,7 @@
 
 mod client;
 mod command;
+mod kept;
 mod page;
 mod presence;
 mod qos;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 pub use self::{
     client::{ClientSession, ProtocolVersion, TopicFilter},
     command::{Action, Answer, CommandRecord, CommandState, Delivery, Mismatch, Surface, Target},
+    kept::{Keep, KeptChange, KeptId, KeptMessage, KeptSession, KeptSubscription},
     page::{Cursor, Page, Part},
     presence::{
         Presence, PresenceChange, PresencePayload, PresenceReason, SessionChange, SessionEnd, Status,
@@ -104,6 +106,10 @@ pub struct Retained {
     /// 0, 1 or 2.
     pub qos: u8,
     pub at: Timestamp,
+    /// As MQTT 5 writes them, without their length.
+    pub properties: Bytes,
+    /// Worth nothing from then on.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Who follows whom: by default the raspberry and the esp32.

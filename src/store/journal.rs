@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{CommandRecord, Event, Rejection, Retained, Seq, ServiceTopic, Target, Timestamp},
+    model::{CommandRecord, Event, Keep, Rejection, Retained, Seq, ServiceTopic, Target, Timestamp},
 };
 
 /// The widest table has 13 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
@@ -33,12 +33,14 @@ const ROWS_PER_STATEMENT: usize = 500;
 /// What SQLite calls too big, a violated constraint, a mismatched type and a parameter out of range.
 const REFUSALS: [i32; 4] = [18, 19, 20, 25];
 
-/// One thing to write: an event, a retained message, or both.
-#[derive(Clone, Debug, PartialEq)]
+/// One thing to write: an event, a retained message, changes of persistent sessions, or several of them.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draft {
     pub event: Option<Event>,
     /// An empty payload deletes what the topic kept.
     pub retained: Option<Retained>,
+    /// What changes of persistent sessions with it, in order.
+    pub keeps: Vec<Keep>,
 }
 
 /// The one writer. There is no second one, in this process or another.

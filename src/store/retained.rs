@@ -21,6 +21,8 @@ impl Store {
                 payload: Bytes::from(row.payload),
                 qos: row.qos.clamp(0, 2) as u8,
                 at: Timestamp(row.at),
+                properties: Bytes::new(),
+                expires_at: None,
             })
             .collect())
     }

@@ -71,7 +71,7 @@ impl House {
 }
 
 fn event(event: Event) -> Draft {
-    Draft { event: Some(event), retained: None }
+    Draft { event: Some(event), ..Draft::default() }
 }
 
 pub(super) fn reading(device: &str, temperature: f64) -> Draft {
@@ -226,6 +226,13 @@ pub(super) fn rejected(topic: &str, payload: &[u8]) -> Draft {
 }
 
 pub(super) fn retained(topic: &str, payload: &[u8]) -> Draft {
-    let message = Retained { topic: topic.into(), payload: Bytes::copy_from_slice(payload), qos: 1, at: AT };
-    Draft { event: None, retained: Some(message) }
+    let message = Retained {
+        topic: topic.into(),
+        payload: Bytes::copy_from_slice(payload),
+        qos: 1,
+        at: AT,
+        properties: Bytes::new(),
+        expires_at: None,
+    };
+    Draft { retained: Some(message), ..Draft::default() }
 }

@@ -320,7 +320,7 @@ async fn commands_that_a_killed_gateway_left_come_to_an_end() {
             reason: None,
             ambiguous: false,
         };
-        let draft = store::Draft { event: Some(Event::Command(record)), retained: None };
+        let draft = store::Draft { event: Some(Event::Command(record)), ..store::Draft::default() };
         journal.append(&mut [draft]).await.unwrap();
     }
     journal.close().await.unwrap();

@@ -258,6 +258,9 @@ impl Front {
             refused,
             receivers: 0,
             kept: false,
+            properties: Bytes::new(),
+            expires_at: None,
+            keeps: Vec::new(),
             ack: None,
             room: 0,
         };

@@ -53,7 +53,7 @@ async fn house(folder: &Path, past: impl IntoIterator<Item = Event>) -> House {
     let database = folder.join("crosslink.db");
     let (store, mut journal) = store::open(&database, Durability::Normal).await.unwrap();
     for event in past {
-        journal.append(&mut [store::Draft { event: Some(event), retained: None }]).await.unwrap();
+        journal.append(&mut [store::Draft { event: Some(event), ..store::Draft::default() }]).await.unwrap();
     }
     journal.close().await.unwrap();
     drop(store);
