@@ -53,7 +53,8 @@ impl Gateway {
         let config = Arc::new(config);
         let (store, journal) = store::open(&config.database, config.durability).await?;
         let (intake, inputs) = broker::intake();
-        let broker = Broker::open(&config, store.retained().await?, intake.clone())?;
+        let sessions = store.kept_sessions().await?;
+        let broker = Broker::open(&config, store.retained().await?, sessions, intake.clone())?;
         let hub = Hub::new(store.clone(), journal.head());
         let devices = Devices::restored(&store, config.pair.clone()).await?;
         let registry = Registry::restored(&store, intake.clone()).await?;

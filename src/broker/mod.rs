@@ -266,6 +266,13 @@ impl Intake {
         let _ = self.0.queue.send(input);
     }
 
+    /// Hands on what has to be written down of persistent sessions.
+    pub fn keep(&self, keeps: Vec<Keep>) {
+        if !keeps.is_empty() {
+            self.send(Input::Keep { keeps, ack: None });
+        }
+    }
+
     /// Whether so much waits for the disk that nobody new may come in.
     pub fn crowded(&self) -> bool {
         self.0.crowd.load(Ordering::Relaxed) >= CROWD_KIB

@@ -21,6 +21,7 @@ use rumqttd::{
         Unsubscribe,
     },
 };
+use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::front::codec::QoS;
@@ -43,7 +44,7 @@ const PREFIX: &str = "m/";
 pub struct RouterGone;
 
 /// What the router carries for us with each message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Grows with each message that goes in.
     pub number: u64,
@@ -54,6 +55,10 @@ pub struct Header {
     pub life: Duration,
     pub qos: QoS,
     pub retain: bool,
+    /// Worth nothing from then on, to the millisecond.
+    pub expires: Option<Instant>,
+    /// What travels with it in MQTT 5, as that writes it, without the length.
+    pub properties: Bytes,
 }
 
 /// A message that has come through the router.
@@ -80,6 +85,8 @@ struct State {
     free_names: Vec<u32>,
     names: u32,
     generation: u64,
+    /// Moments in headers are counted from here.
+    epoch: Instant,
 }
 
 impl Router {
@@ -96,11 +103,11 @@ impl Router {
             let mut waiting = state.inlet.buffer();
             for (header, topic, payload) in messages.drain(..) {
                 state.number += 1;
-                waiting.push_back(packet(state.number, header, &topic, &payload));
+                waiting.push_back(packet(state.number, header, &topic, &payload, state.epoch));
             }
         }
         state.number += 1;
-        let last = packet(state.number, header, &topic, &payload);
+        let last = packet(state.number, header, &topic, &payload, state.epoch);
         // The future is ready at once: inside, the send blocks until the router's channel has room.
         if let Some(Err(_)) = state.inlet.send(last).now_or_never() {
             state.rebuild();
@@ -109,16 +116,16 @@ impl Router {
 
     /// A new link. It blocks until the router has answered.
     pub fn link(self: &Arc<Router>) -> Result<Link, RouterGone> {
-        let (connect, name, generation) = {
+        let (connect, name, generation, epoch) = {
             let mut state = self.lock();
             let name = state.free_names.pop().unwrap_or_else(|| {
                 state.names += 1;
                 state.names
             });
-            (state.connect.clone(), name, state.generation)
+            (state.connect.clone(), name, state.generation, state.epoch)
         };
         match connect(&format!("c{name}")) {
-            Some((tx, rx)) => Ok(Link { tx, rx, name, generation, router: self.clone() }),
+            Some((tx, rx)) => Ok(Link { tx, rx, name, generation, epoch, router: self.clone() }),
             None => Err(self.gone(generation)),
         }
     }
@@ -153,7 +160,16 @@ impl State {
             Some((tx, rx))
         });
         let (inlet, outlet) = connect("inlet").ok_or(RouterGone)?;
-        Ok(State { connect, inlet, _outlet: outlet, number: 0, free_names: Vec::new(), names: 0, generation })
+        Ok(State {
+            connect,
+            inlet,
+            _outlet: outlet,
+            number: 0,
+            free_names: Vec::new(),
+            names: 0,
+            generation,
+            epoch: Instant::now(),
+        })
     }
 
     fn rebuild(&mut self) {
@@ -182,6 +198,7 @@ pub struct Link {
     rx: LinkRx,
     name: u32,
     generation: u64,
+    epoch: Instant,
     router: Arc<Router>,
 }
 
@@ -227,7 +244,7 @@ impl Link {
         let notification = self.rx.next().await.map_err(|_| self.gone())?;
         match notification {
             Some(Notification::Forward(forward)) => {
-                Ok(Header::split(forward.publish).map_or(Heard::Nothing, Heard::Message))
+                Ok(Header::split(forward.publish, self.epoch).map_or(Heard::Nothing, Heard::Message))
             }
             // Answered at once and only here: at any other time it would wake a link that is not there.
             Some(Notification::Unschedule) => {
@@ -272,46 +289,62 @@ impl Drop for Link {
     }
 }
 
-fn packet(number: u64, header: Header, topic: &str, payload: &[u8]) -> Packet {
+fn packet(number: u64, header: Header, topic: &str, payload: &[u8], epoch: Instant) -> Packet {
     let header = Header { number, ..header };
     Packet::Publish(
-        Publish::new(Bytes::from(format!("{PREFIX}{topic}")), header.before(payload), false),
+        Publish::new(Bytes::from(format!("{PREFIX}{topic}")), header.before(payload, epoch), false),
         None,
     )
 }
 
 const RETAIN: u8 = 0b100;
-const HEADER_BYTES: usize = 29;
+const NEVER: u64 = u64::MAX;
+/// Without the properties.
+const HEADER_BYTES: usize = 41;
 
 impl Header {
     /// The payload with the header before it. The router so never sees an empty payload, which would
     /// mean something to it.
-    fn before(&self, payload: &[u8]) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + payload.len());
+    fn before(&self, payload: &[u8], epoch: Instant) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + self.properties.len() + payload.len());
         bytes.put_u8(self.qos.as_u8() | if self.retain { RETAIN } else { 0 });
         bytes.put_u64(self.number);
         bytes.put_i64(self.origin.0);
         bytes.put_i64(self.command.map_or(0, |command| command.0));
         bytes.put_u32(u32::try_from(self.life.as_millis()).unwrap_or(u32::MAX));
+        let expires = self.expires.map(|expires| expires.saturating_duration_since(epoch).as_millis());
+        bytes.put_u64(expires.map_or(NEVER, |millis| u64::try_from(millis).unwrap_or(NEVER)));
+        // A packet is far shorter than 4 GiB.
+        bytes.put_u32(self.properties.len() as u32);
+        bytes.put_slice(&self.properties);
         bytes.put_slice(payload);
         bytes.freeze()
     }
 
-    fn split(publish: Publish) -> Option<Routed> {
+    fn split(publish: Publish, epoch: Instant) -> Option<Routed> {
         let (mut topic, mut payload) = (publish.topic, publish.payload);
         if topic.len() <= PREFIX.len() || payload.len() < HEADER_BYTES {
             return None;
         }
         topic.advance(PREFIX.len());
         let flags = payload.get_u8();
-        let header = Header {
+        let mut header = Header {
             number: payload.get_u64(),
             origin: SessionId(payload.get_i64()),
             command: Some(Seq(payload.get_i64())).filter(|command| *command != Seq::ZERO),
             life: Duration::from_millis(payload.get_u32().into()),
             qos: QoS::from_u8(flags & 0b11)?,
             retain: flags & RETAIN != 0,
+            expires: Some(payload.get_u64())
+                .filter(|millis| *millis != NEVER)
+                .map(|millis| epoch + Duration::from_millis(millis)),
+            properties: Bytes::new(),
         };
+        let properties = payload.get_u32() as usize;
+        if properties > payload.len() {
+            return None;
+        }
+        header.properties = payload.split_to(properties);
         Some(Routed { header, topic, payload })
     }
 }

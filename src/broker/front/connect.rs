@@ -13,7 +13,8 @@ use super::{
     Arrival, Front,
     clients::Late,
     codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
-    session::{MAX_PACKET, MAX_UNSETTLED, Session, Who},
+    kept::MAX_EXPIRY,
+    session::{Farewell, MAX_PACKET, MAX_UNSETTLED, Session, Who},
     subscriptions::is_topic,
     vitals::Vitals,
     writer::Writer,
@@ -59,8 +60,7 @@ where
             return writer.finish(&refusal(code), version).await;
         }
     };
-    let accepted = ConnAck { session_present: false, code: Code::SUCCESS, properties };
-    writer.send(&Packet::ConnAck(accepted), version);
+    let mut accepted = ConnAck { session_present: false, code: Code::SUCCESS, properties };
     let vitals = Arc::new(Vitals::new(client_id.clone(), peer, version, connect.keep_alive, id));
     let mut place = match front.clients.enter(&client_id, id, &vitals).await {
         Ok(place) => place,
@@ -72,7 +72,10 @@ where
             let address = peer.to_string();
             let ended = Ended { session: id, client_id, address, at, end, will_published: false, successor };
             front.intake.send(Input::Ended(ended));
-            return writer.finish(&farewell(Code::SESSION_TAKEN_OVER), version).await;
+            writer.send(&Packet::ConnAck(accepted), version);
+            return writer
+                .finish(&Farewell { code: Code::SESSION_TAKEN_OVER, reason: None }.packet(), version)
+                .await;
         }
     };
     front.intake.send(Input::Started(Started {
@@ -83,14 +86,23 @@ where
         will_topic: connect.will.as_ref().map(|will| will.topic.clone()),
     }));
     info!(client_id = &*client_id, %peer, "{client_id} connected from {peer}");
-    let who = Who { session: id, client_id, peer, vitals };
-    let mut session = Session::new(front, who, &connect, reader, input, writer);
+    let (asked, expiry) = expiry(&connect);
+    let receive_maximum = connect.properties.receive_maximum();
+    let resumed = front.resume(&client_id, id, receive_maximum, connect.clean_start, expiry);
+    let expiry = if resumed.kept.is_some() { expiry } else { 0 };
+    accepted.session_present = resumed.present;
+    if expiry != asked {
+        accepted.properties.push(Property::SessionExpiry(expiry));
+    }
+    writer.send(&Packet::ConnAck(accepted), version);
+    let who = Who { session: id, client_id, peer, vitals, expiry };
+    let mut session = Session::new(front, who, &connect, resumed, reader, input, writer);
     let end = session.run(&mut place).await;
-    let (mut writer, code) = session.end(end, connect.will);
+    let (mut writer, farewell) = session.end(end, connect.will);
     // The next connection of this client need not wait until this one has heard why it ended.
     drop(place);
-    if let Some(code) = code {
-        writer.finish(&farewell(code), version).await;
+    if let Some(farewell) = farewell {
+        writer.finish(&farewell.packet(), version).await;
     }
 }
 
@@ -114,12 +126,28 @@ async fn first_packet(
     }
 }
 
-fn farewell(code: Code) -> Packet {
-    Packet::Disconnect(Disconnect { code, properties: Properties::none() })
+/// How long a client asks for its session to outlive its connection, and how long it may; in seconds.
+fn expiry(connect: &Connect) -> (u32, u32) {
+    let asked = match connect.version {
+        // 3.1.1 has no end for it, and no words to be told of one.
+        Version::V4 if connect.clean_start => 0,
+        Version::V4 => MAX_EXPIRY,
+        Version::V5 => connect.properties.session_expiry().unwrap_or_default(),
+    };
+    (asked, asked.min(MAX_EXPIRY))
+}
+
+impl Farewell {
+    fn packet(&self) -> Packet {
+        let reason = self.reason.map_or_else(|| self.code.to_string(), str::to_owned);
+        let properties = Properties::from_iter([Property::ReasonString(reason)]);
+        Packet::Disconnect(Disconnect { code: self.code, properties })
+    }
 }
 
 fn refusal(code: Code) -> Packet {
-    Packet::ConnAck(ConnAck { session_present: false, code, properties: Properties::none() })
+    let properties = Properties::from_iter([Property::ReasonString(code.to_string())]);
+    Packet::ConnAck(ConnAck { session_present: false, code, properties })
 }
 
 /// Whether a client may come in, under which name, and what it has to know.
@@ -146,10 +174,8 @@ fn admit(front: &Front, connect: &Connect, session: SessionId) -> Result<(Arc<st
     let mut properties = Properties::none();
     properties.push(Property::ReceiveMaximum(MAX_UNSETTLED as u16));
     properties.push(Property::MaximumPacketSize(MAX_PACKET as u32));
-    // Said because they are refused: sessions end with their connection, and so on.
-    properties.push(Property::SessionExpiry(0));
+    // Said because it is refused. Topic aliases are refused as long as nothing is said of them.
     properties.push(Property::SharedAvailable(0));
-    properties.push(Property::SubscriptionIdsAvailable(0));
     if !id.is_empty() {
         return Ok((id.into(), properties));
     }

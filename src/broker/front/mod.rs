@@ -6,6 +6,7 @@
 mod clients;
 pub mod codec;
 mod connect;
+mod kept;
 mod listener;
 mod outgoing;
 mod retained;
@@ -31,7 +32,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{clients::Clients, codec::QoS, retained::RetainedMessages, subscriptions::Subscriptions};
+use self::{
+    clients::Clients,
+    codec::{Properties, QoS},
+    kept::KeptSessions,
+    outgoing::{COMMAND_LIFE, Delivery},
+    retained::RetainedMessages,
+    subscriptions::{Grant, Subscriptions},
+};
 use super::{
     Inbound, Intake,
     router::{Header, Router},
@@ -41,7 +49,8 @@ use crate::{
     config::Config,
     error::Error,
     model::{
-        ClientSession, Page, Pair, Part, RejectionReason, Retained, Seq, ServiceName, SessionId, Timestamp,
+        ClientSession, Keep, KeptSession, Page, Pair, Part, RejectionReason, Retained, Seq, ServiceName,
+        SessionId, Timestamp,
     },
 };
 
@@ -77,6 +86,7 @@ struct Front {
     router: Arc<Router>,
     subscriptions: Subscriptions,
     retained: RetainedMessages,
+    kept: KeptSessions,
     services: Services,
     clients: Arc<Clients>,
     connections: Arc<Semaphore>,
@@ -89,10 +99,15 @@ struct Front {
 type FanOut = Vec<(Header, String, Bytes)>;
 
 impl Broker {
-    /// `retained` is what the journal kept.
-    pub fn open(config: &Config, retained: Vec<Retained>, intake: Intake) -> Result<Broker, Error> {
+    /// `retained` and `sessions` are what the last run left.
+    pub fn open(
+        config: &Config,
+        retained: Vec<Retained>,
+        sessions: Vec<KeptSession>,
+        intake: Intake,
+    ) -> Result<Broker, Error> {
         let router = Router::start().map_err(Error::internal)?;
-        Ok(Broker(Arc::new(Front {
+        let front = Arc::new(Front {
             pair: config.pair.clone(),
             allow_host: config.allow_host.clone(),
             allow_origin: config.allow_origin.clone(),
@@ -100,13 +115,18 @@ impl Broker {
             router: Arc::new(router),
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::restored(retained),
+            kept: KeptSessions::default(),
             services: Services::default(),
             clients: Arc::default(),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             last_session: AtomicI64::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        })))
+        });
+        front.restore(sessions);
+        let keeper = front.clone();
+        front.tasks.spawn(async move { keeper.look_after_kept().await });
+        Ok(Broker(front))
     }
 
     /// Serves MQTT over TCP. Returns the address that was bound.
@@ -127,24 +147,27 @@ impl Broker {
     /// Sends a message of the gateway's own to those who are subscribed, and tells how many clients that
     /// is. What is to be kept as well goes by [`Broker::correct`].
     pub fn publish(&self, message: Message) -> usize {
-        let receivers = self.receivers(&message.topic);
-        if receivers > 0 {
-            let header = Header {
-                number: 0,
-                origin: GATEWAY,
-                command: message.command,
-                life: message.life,
-                qos: message.qos,
-                retain: message.retain,
-            };
-            self.0.router.publish(&mut vec![(header, message.topic, message.payload)]);
-        }
+        let header = Header {
+            number: 0,
+            origin: GATEWAY,
+            command: message.command,
+            life: message.life,
+            qos: message.qos,
+            retain: message.retain,
+            expires: None,
+            properties: Bytes::new(),
+        };
+        let mut fan_out = FanOut::new();
+        let (receivers, keeps) = self.0.send(header, &message.topic, &message.payload, &mut fan_out);
+        self.0.router.publish(&mut fan_out);
+        self.0.intake.keep(keeps);
         receivers
     }
 
-    /// How many clients would hear the gateway on a topic.
+    /// How many clients that are there would hear the gateway on a topic.
     pub fn receivers(&self, topic: &str) -> usize {
-        self.0.subscriptions.receivers(topic, GATEWAY)
+        let matching = self.0.subscriptions.matching(topic, GATEWAY);
+        matching.linked + matching.kept.iter().filter(|(outbox, _)| outbox.session().is_some()).count()
     }
 
     /// Publishes `truth`, retained, unless something else than `standing` is kept on its topic by now.
@@ -222,6 +245,7 @@ struct Incoming {
     payload: Bytes,
     qos: QoS,
     retain: bool,
+    properties: Properties,
     at: Timestamp,
     will: bool,
 }
@@ -245,6 +269,7 @@ impl Front {
         };
         let refusal = || refusal(&incoming.topic, &incoming.payload, incoming.retain, &self.pair);
         let refused = recorded.then(refusal).flatten();
+        let expiry = incoming.properties.message_expiry().map(|seconds| Duration::from_secs(seconds.into()));
         let mut inbound = Inbound {
             session: incoming.session,
             client_id: incoming.client_id,
@@ -258,8 +283,8 @@ impl Front {
             refused,
             receivers: 0,
             kept: false,
-            properties: Bytes::new(),
-            expires_at: None,
+            properties: incoming.properties.travelling(),
+            expires_at: expiry.map(|expiry| incoming.at.after(expiry)),
             keeps: Vec::new(),
             ack: None,
             room: 0,
@@ -269,20 +294,60 @@ impl Front {
                 inbound.kept = self.retained.keep(inbound.retained());
                 metrics::counter!("crosslink_retained_refused_total").increment(u64::from(!inbound.kept));
             }
-            inbound.receivers = self.subscriptions.receivers(&inbound.topic, inbound.session);
-            if inbound.receivers > 0 {
-                let header = Header {
-                    number: 0,
-                    origin: inbound.session,
-                    command: None,
-                    life: Duration::ZERO,
-                    qos: inbound.qos,
-                    retain: inbound.retain,
-                };
-                fan_out.push((header, inbound.topic.clone(), inbound.payload.clone()));
-            }
+            let header = Header {
+                number: 0,
+                origin: inbound.session,
+                command: None,
+                life: Duration::ZERO,
+                qos: inbound.qos,
+                retain: inbound.retain,
+                expires: expiry.map(|expiry| Instant::now() + expiry),
+                properties: inbound.properties.clone(),
+            };
+            (inbound.receivers, inbound.keeps) = self.send(header, &inbound.topic, &inbound.payload, fan_out);
         }
-        (recorded || inbound.kept).then_some(inbound)
+        (recorded || inbound.kept || !inbound.keeps.is_empty()).then_some(inbound)
+    }
+
+    /// Puts a message into the queues of persistent sessions and, for everybody else, into `fan_out`. Tells how many clients that
+    /// are there it goes to, and what has to be written down of it.
+    fn send(&self, header: Header, topic: &str, payload: &Bytes, fan_out: &mut FanOut) -> (usize, Vec<Keep>) {
+        let matching = self.subscriptions.matching(topic, header.origin);
+        let (mut receivers, mut keeps) = (matching.linked, Vec::new());
+        for (outbox, grant) in matching.kept {
+            receivers += usize::from(outbox.session().is_some());
+            keeps.extend(outbox.offer(self.delivery(&header, topic, payload.clone(), grant)));
+        }
+        if matching.linked > 0 {
+            fan_out.push((header, topic.to_owned(), payload.clone()));
+        }
+        (receivers, keeps)
+    }
+
+    /// A message as a client gets it by a subscription.
+    fn delivery(&self, header: &Header, topic: &str, payload: Bytes, grant: Grant) -> Delivery {
+        Delivery {
+            topic: topic.to_owned(),
+            payload,
+            qos: header.qos.min(grant.qos),
+            retain: header.retain && grant.retain_as_published,
+            properties: header.properties.clone(),
+            ids: grant.ids,
+            expires: header.expires,
+            life: is_command(topic, &self.pair).then(|| match header.life {
+                Duration::ZERO => COMMAND_LIFE,
+                life => life.min(COMMAND_LIFE),
+            }),
+            command: header.command,
+        }
+    }
+
+    /// Publishes a will. What history needs of it is returned.
+    fn publish_will(&self, will: Incoming) -> Option<Inbound> {
+        let mut fan_out = FanOut::new();
+        let recorded = self.judge(will, &mut fan_out);
+        self.router.publish(&mut fan_out);
+        recorded
     }
 
     /// Whether a will on `topic` says what a takeover says already: that its device is there.

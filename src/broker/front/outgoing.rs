@@ -1,31 +1,55 @@
 //! What waits to be sent to one client, and what it has not acknowledged yet.
+//!
+//! The queue of a persistent session outlives its connections: whoever publishes puts messages into it directly, and each that
+//! the client has to acknowledge is written down with the message that it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use tokio::time::{Duration, Instant};
 
-use super::codec::{Properties, Publish, QoS};
-use crate::model::Seq;
+use super::codec::{Properties, Property, Publish, QoS};
+use crate::model::{Keep, KeptChange, KeptId, KeptMessage, Seq, Timestamp};
 
 /// QoS 1 messages that a client may leave unacknowledged before the next one waits.
 const WINDOW: usize = 100;
 /// A client that is this far behind gets no more QoS 0, and is cut when a QoS 1 message does not fit.
 const MAX_WAITING: usize = 20_000;
 pub const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// A client that is away finds at most so much when it comes back: hours of what a device needs to be told.
+const MAX_AWAY: usize = 10_000;
+const MAX_AWAY_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of messages that wait for all persistent sessions together: they are in memory and on disk.
+const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// What a message takes beside its topic and its payload.
+const OVERHEAD: usize = 256;
 /// A command that waited longer than this for a stalled client is not sent any more: a device must not
 /// act on what somebody wanted a while ago.
 pub const COMMAND_LIFE: Duration = Duration::from_secs(5);
 /// Messages that came by one of several overlapping subscriptions and are awaited by the others.
 const MAX_COPIES: usize = 4_096;
+/// Packet ids there are.
+const IDS: u64 = u16::MAX as u64;
 
 /// A message on its way to one client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery {
     pub topic: String,
     pub payload: Bytes,
     pub qos: QoS,
     pub retain: bool,
+    /// As MQTT 5 writes them, without their length.
+    pub properties: Bytes,
+    /// The identifiers of the subscriptions by which it comes.
+    pub ids: Vec<u32>,
+    /// Worth nothing from then on.
+    pub expires: Option<Instant>,
     /// On a command topic: it loses its worth with time.
     pub life: Option<Duration>,
     /// The command of the gateway's own that it is.
@@ -36,13 +60,45 @@ pub struct Delivery {
 #[derive(Debug)]
 pub struct TooSlow;
 
+/// A message with its place in the queue.
+struct Queued {
+    /// 0 without an acknowledgement to come. The packet id follows from it.
+    number: u64,
+    since: Instant,
+    /// It may have been sent before.
+    sent: bool,
+    delivery: Delivery,
+}
+
+/// A message that was sent and is not acknowledged.
+struct InFlight {
+    number: u64,
+    command: Option<Seq>,
+    /// To send again, in a persistent session.
+    again: Option<Queued>,
+}
+
 pub struct Outgoing {
-    waiting: VecDeque<(Instant, Delivery)>,
-    waiting_bytes: usize,
-    in_flight: Vec<(u16, Option<Seq>)>,
+    waiting: VecDeque<Queued>,
+    /// Of what waits, and of what may have to be sent again.
+    bytes: usize,
+    in_flight: VecDeque<InFlight>,
     window: usize,
-    last_id: u16,
+    last_number: u64,
+    /// The last that was sent.
+    sent: u64,
     copies: HashMap<u64, usize>,
+    connected: bool,
+    kept: Option<Kept>,
+}
+
+/// What an outgoing queue knows of the persistent session that it belongs to.
+struct Kept {
+    id: KeptId,
+    /// Taken by all persistent sessions together, in bytes.
+    room: Arc<AtomicUsize>,
+    /// What has to be written down, and nobody has taken along yet.
+    keeps: Vec<Keep>,
 }
 
 impl Outgoing {
@@ -50,12 +106,68 @@ impl Outgoing {
     pub fn new(receive_maximum: Option<u16>) -> Outgoing {
         Outgoing {
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            in_flight: Vec::new(),
-            window: receive_maximum.map_or(WINDOW, |maximum| WINDOW.min(maximum.into())),
-            last_id: 0,
+            bytes: 0,
+            in_flight: VecDeque::new(),
+            window: window(receive_maximum),
+            last_number: 0,
+            sent: 0,
             copies: HashMap::new(),
+            connected: true,
+            kept: None,
         }
+    }
+
+    /// The queue of a persistent session whose client is away, as the last run left it. Messages up to `sent` may have been sent.
+    pub fn kept(id: KeptId, room: Arc<AtomicUsize>, sent: i64, messages: Vec<KeptMessage>) -> Outgoing {
+        let mut outgoing = Outgoing::new(None);
+        outgoing.connected = false;
+        outgoing.kept = Some(Kept { id, room, keeps: Vec::new() });
+        outgoing.sent = u64::try_from(sent).unwrap_or_default();
+        outgoing.last_number = outgoing.sent;
+        let (now, today) = (Instant::now(), Timestamp::now());
+        for message in messages {
+            let number = u64::try_from(message.number).unwrap_or_default();
+            outgoing.last_number = outgoing.last_number.max(number);
+            let expires = message
+                .expires_at
+                .map(|at| now + Duration::from_millis(at.millis_since(today).unsigned_abs()));
+            let delivery = Delivery {
+                topic: message.topic,
+                payload: message.payload,
+                qos: message.qos,
+                retain: message.retain,
+                properties: message.properties,
+                ids: Vec::new(),
+                expires,
+                life: None,
+                command: None,
+            };
+            outgoing.put(Queued { number, since: now, sent: number <= outgoing.sent, delivery });
+        }
+        outgoing
+    }
+
+    /// The client is there, and takes so many messages before it acknowledges one.
+    pub fn arrive(&mut self, receive_maximum: Option<u16>) {
+        self.window = window(receive_maximum);
+        self.connected = true;
+    }
+
+    /// The client is gone: what it has not acknowledged waits for it, but no command, and nothing of QoS 0. Tells up to which
+    /// number something was sent.
+    pub fn leave(&mut self) -> i64 {
+        self.connected = false;
+        self.copies.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        let in_flight = std::mem::take(&mut self.in_flight);
+        self.give_back(self.bytes);
+        let sent = in_flight.into_iter().filter_map(|in_flight| in_flight.again);
+        for queued in sent.chain(waiting) {
+            if queued.number != 0 && queued.delivery.life.is_none() {
+                self.put(queued);
+            }
+        }
+        i64::try_from(self.sent).unwrap_or(i64::MAX)
     }
 
     /// Whether this is the first copy of a message that comes by `matching` subscriptions at once.
@@ -77,50 +189,96 @@ impl Outgoing {
         true
     }
 
-    pub fn push(&mut self, delivery: Delivery) -> Result<(), TooSlow> {
-        let full = self.waiting.len() >= MAX_WAITING || self.waiting_bytes >= MAX_WAITING_BYTES;
-        if full && delivery.qos == QoS::AtMostOnce {
+    /// Puts a message behind the others. What has to be written down of it is returned.
+    pub fn push(&mut self, mut delivery: Delivery) -> Result<Option<Keep>, TooSlow> {
+        let counted = delivery.qos != QoS::AtMostOnce;
+        let is_command = delivery.life.is_some();
+        if !self.connected && (!counted || is_command) {
+            return Ok(None);
+        }
+        if self.is_full(&delivery) {
             metrics::counter!("crosslink_mqtt_dropped_total").increment(1);
-            return Ok(());
+            // A persistent session is not ended: it may be away, and what waits is still worth being sent.
+            return if counted && self.kept.is_none() { Err(TooSlow) } else { Ok(None) };
         }
-        if full {
-            return Err(TooSlow);
+        let number = if counted { self.last_number + 1 } else { 0 };
+        self.last_number = self.last_number.max(number);
+        let keep = match &self.kept {
+            Some(kept) if counted && !is_command => {
+                // A copy: what waits for long must not keep the whole buffer that it was read into.
+                delivery.payload = Bytes::copy_from_slice(&delivery.payload);
+                let change = KeptChange::Queued(delivery.kept(number));
+                Some(Keep { session: kept.id, change })
+            }
+            _ => None,
+        };
+        self.put(Queued { number, since: Instant::now(), sent: false, delivery });
+        Ok(keep)
+    }
+
+    fn is_full(&self, delivery: &Delivery) -> bool {
+        let (messages, bytes) =
+            if self.connected { (MAX_WAITING, MAX_WAITING_BYTES) } else { (MAX_AWAY, MAX_AWAY_BYTES) };
+        let kept = self.kept.as_ref().filter(|_| delivery.qos != QoS::AtMostOnce);
+        self.waiting.len() >= messages
+            || self.bytes >= bytes
+            || kept.is_some_and(|kept| kept.room.load(Ordering::Relaxed) >= MAX_KEPT_BYTES)
+    }
+
+    fn put(&mut self, queued: Queued) {
+        let size = size(&queued.delivery);
+        self.bytes += size;
+        if let Some(kept) = &self.kept {
+            kept.room.fetch_add(size, Ordering::Relaxed);
         }
-        self.waiting_bytes += delivery.payload.len();
-        self.waiting.push_back((Instant::now(), delivery));
-        Ok(())
+        self.waiting.push_back(queued);
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(kept) = &self.kept {
+            kept.room.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// The next message that may be sent now.
     pub fn next(&mut self) -> Option<Publish> {
         loop {
-            let (_, first) = self.waiting.front()?;
-            if first.qos != QoS::AtMostOnce && self.in_flight.len() >= self.window {
-                return None;
+            let first = self.waiting.front()?;
+            if first.number != 0 {
+                // Ids come round: the next waits until the oldest has given its own back.
+                let id_taken =
+                    self.in_flight.front().is_some_and(|oldest| first.number >= oldest.number + IDS);
+                if self.in_flight.len() >= self.window || id_taken {
+                    return None;
+                }
             }
-            let (since, delivery) = self.waiting.pop_front()?;
-            self.waiting_bytes -= delivery.payload.len();
-            if delivery.life.is_some_and(|life| since.elapsed() > life) {
-                metrics::counter!("crosslink_mqtt_expired_commands_total").increment(1);
+            let Queued { number, since, sent, delivery } = self.waiting.pop_front()?;
+            let size = size(&delivery);
+            let now = Instant::now();
+            let late = delivery.life.is_some_and(|life| since + life < now);
+            if late || delivery.expires.is_some_and(|expires| expires <= now) {
+                if late {
+                    metrics::counter!("crosslink_mqtt_expired_commands_total").increment(1);
+                }
+                self.give_back(size);
+                self.taken(number);
                 continue;
             }
-            let packet_id = match delivery.qos {
-                QoS::AtMostOnce => 0,
-                QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                    let id = self.free_id();
-                    self.in_flight.push((id, delivery.command));
-                    id
-                }
-            };
-            return Some(Publish {
-                dup: false,
-                qos: delivery.qos,
-                retain: delivery.retain,
-                topic: delivery.topic,
-                packet_id,
-                properties: Properties::none(),
-                payload: delivery.payload,
+            let again = (number != 0 && self.kept.is_some()).then(|| Queued {
+                number,
+                since,
+                sent: true,
+                delivery: delivery.clone(),
             });
+            if again.is_none() {
+                self.give_back(size);
+            }
+            if number != 0 {
+                self.sent = self.sent.max(number);
+                self.in_flight.push_back(InFlight { number, command: delivery.command, again });
+            }
+            return Some(delivery.publish(number, sent, now));
         }
     }
 
@@ -131,19 +289,82 @@ impl Outgoing {
 
     /// The client has acknowledged a message; tells which command that was, if it was one.
     pub fn acknowledge(&mut self, packet_id: u16) -> Option<Seq> {
-        let at = self.in_flight.iter().position(|(id, _)| *id == packet_id)?;
-        self.in_flight.remove(at).1
-    }
-
-    /// The window is far smaller than the ids there are, so that one is always free.
-    fn free_id(&mut self) -> u16 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if !self.in_flight.iter().any(|(id, _)| *id == self.last_id) {
-                return self.last_id;
+        let at = self.in_flight.iter().position(|in_flight| id(in_flight.number) == packet_id)?;
+        let in_flight = self.in_flight.remove(at)?;
+        if let Some(queued) = in_flight.again {
+            self.give_back(size(&queued.delivery));
+            if queued.delivery.life.is_none() {
+                self.taken(in_flight.number);
             }
         }
+        in_flight.command
     }
+
+    fn taken(&mut self, number: u64) {
+        if let Some(kept) = self.kept.as_mut().filter(|_| number != 0) {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            kept.keeps.push(Keep { session: kept.id, change: KeptChange::Taken { number } });
+        }
+    }
+
+    /// What has to be written down since the last call.
+    pub fn keeps(&mut self) -> Vec<Keep> {
+        self.kept.as_mut().map(|kept| std::mem::take(&mut kept.keeps)).unwrap_or_default()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
+impl Delivery {
+    fn publish(self, number: u64, dup: bool, now: Instant) -> Publish {
+        let mut properties = Properties::travelled(&self.properties);
+        if let Some(expires) = self.expires {
+            let left = expires.saturating_duration_since(now).as_millis().div_ceil(1_000);
+            properties.push(Property::MessageExpiry(u32::try_from(left).unwrap_or(u32::MAX)));
+        }
+        self.ids.iter().for_each(|id| properties.push(Property::SubscriptionId(*id)));
+        Publish {
+            dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: self.topic,
+            packet_id: if number == 0 { 0 } else { id(number) },
+            properties,
+            payload: self.payload,
+        }
+    }
+
+    fn kept(&self, number: u64) -> KeptMessage {
+        let mut properties = Properties::travelled(&self.properties);
+        self.ids.iter().for_each(|id| properties.push(Property::SubscriptionId(*id)));
+        let left = self.expires.map(|expires| expires.saturating_duration_since(Instant::now()));
+        KeptMessage {
+            number: i64::try_from(number).unwrap_or(i64::MAX),
+            topic: self.topic.clone(),
+            payload: self.payload.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            properties: properties.written(),
+            expires_at: left.map(|left| Timestamp::now().after(left)),
+        }
+    }
+}
+
+fn window(receive_maximum: Option<u16>) -> usize {
+    receive_maximum.map_or(WINDOW, |maximum| WINDOW.min(maximum.into()))
+}
+
+fn size(delivery: &Delivery) -> usize {
+    delivery.topic.len() + delivery.payload.len() + delivery.properties.len() + OVERHEAD
+}
+
+/// From 1 to 65 535, round and round.
+fn id(number: u64) -> u16 {
+    u16::try_from((number - 1) % IDS + 1).expect("it is below 65 536")
 }
 
 #[cfg(test)]
@@ -156,9 +377,29 @@ mod tests {
             payload: Bytes::from_static(b"x"),
             qos,
             retain: false,
+            properties: Bytes::new(),
+            ids: Vec::new(),
+            expires: None,
             life: None,
             command: None,
         }
+    }
+
+    fn persistent() -> (Outgoing, Arc<AtomicUsize>) {
+        let room = Arc::<AtomicUsize>::default();
+        (Outgoing::kept(KeptId(1), room.clone(), 0, Vec::new()), room)
+    }
+
+    fn sent(outgoing: &mut Outgoing) -> Vec<(u16, bool)> {
+        std::iter::from_fn(|| outgoing.next()).map(|publish| (publish.packet_id, publish.dup)).collect()
+    }
+
+    fn taken(outgoing: &mut Outgoing) -> Vec<i64> {
+        let number = |keep: Keep| match keep.change {
+            KeptChange::Taken { number } => number,
+            other => panic!("{other:?}"),
+        };
+        outgoing.keeps().into_iter().map(number).collect()
     }
 
     #[test]
@@ -167,18 +408,29 @@ mod tests {
         for _ in 0..3 {
             outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
         }
-        let ids: Vec<u16> = std::iter::from_fn(|| outgoing.next()).map(|publish| publish.packet_id).collect();
-        assert_eq!(ids, [1, 2]);
+        assert_eq!(sent(&mut outgoing), [(1, false), (2, false)]);
         outgoing.acknowledge(1);
-        assert_eq!(outgoing.next().map(|publish| publish.packet_id), Some(3));
+        assert_eq!(sent(&mut outgoing), [(3, false)]);
     }
 
     #[test]
-    fn packet_ids_wrap_around_those_in_flight() {
+    fn packet_ids_come_round_and_wait_for_the_oldest() {
         let mut outgoing = Outgoing::new(None);
-        outgoing.last_id = u16::MAX - 1;
-        outgoing.in_flight = vec![(1, None)];
-        assert_eq!([outgoing.free_id(), outgoing.free_id()], [u16::MAX, 2]);
+        outgoing.last_number = IDS - 1;
+        for _ in 0..3 {
+            outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+        }
+        assert_eq!(sent(&mut outgoing), [(u16::MAX, false), (1, false), (2, false)]);
+        for id in [1, 2] {
+            outgoing.acknowledge(id);
+        }
+        outgoing.last_number = 2 * IDS - 2;
+        for _ in 0..2 {
+            outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+        }
+        assert_eq!(sent(&mut outgoing), [(u16::MAX - 1, false)], "65 535 is still in flight");
+        outgoing.acknowledge(u16::MAX);
+        assert_eq!(sent(&mut outgoing), [(u16::MAX, false)]);
     }
 
     #[test]
@@ -199,5 +451,102 @@ mod tests {
             .to_vec();
         assert_eq!(first, [true, false, true, false, false]);
         assert!(outgoing.copies.is_empty());
+    }
+
+    #[test]
+    fn what_a_persistent_session_has_not_acknowledged_is_sent_again_in_order() {
+        let (mut outgoing, room) = persistent();
+        outgoing.arrive(Some(2));
+        for _ in 0..3 {
+            assert!(outgoing.push(delivery(QoS::AtLeastOnce)).expect("room").is_some());
+        }
+        outgoing.push(delivery(QoS::AtMostOnce)).expect("room");
+        assert_eq!(sent(&mut outgoing), [(1, false), (2, false)]);
+        outgoing.acknowledge(2);
+        assert_eq!(taken(&mut outgoing), [2]);
+
+        assert_eq!(outgoing.leave(), 2);
+        assert!(outgoing.push(delivery(QoS::AtLeastOnce)).expect("room").is_some());
+        assert!(outgoing.push(delivery(QoS::AtMostOnce)).expect("nothing is kept").is_none());
+        outgoing.arrive(None);
+        assert_eq!(sent(&mut outgoing), [(1, true), (3, false), (4, false)]);
+        for id in [1, 3, 4] {
+            outgoing.acknowledge(id);
+        }
+        assert_eq!(taken(&mut outgoing), [1, 3, 4]);
+        assert_eq!((outgoing.bytes, room.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_command_is_neither_written_down_nor_sent_again() {
+        let command = || Delivery { life: Some(COMMAND_LIFE), ..delivery(QoS::AtLeastOnce) };
+        let (mut outgoing, room) = persistent();
+        assert!(outgoing.push(command()).expect("nobody is there").is_none());
+        outgoing.arrive(None);
+        assert_eq!(sent(&mut outgoing), []);
+        for _ in 0..2 {
+            assert!(outgoing.push(command()).expect("room").is_none());
+        }
+        assert!(outgoing.next().is_some());
+        outgoing.leave();
+        outgoing.arrive(None);
+        assert_eq!(sent(&mut outgoing), []);
+        assert_eq!(room.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_message_that_has_expired_is_not_sent_and_forgotten() {
+        let (mut outgoing, _) = persistent();
+        let expires = Some(Instant::now());
+        outgoing.push(Delivery { expires, ..delivery(QoS::AtLeastOnce) }).expect("room");
+        outgoing.arrive(None);
+        assert_eq!(sent(&mut outgoing), []);
+        assert_eq!(taken(&mut outgoing), [1]);
+    }
+
+    #[test]
+    fn a_queue_of_the_last_run_goes_on_where_it_was() {
+        let message = |number| delivery(QoS::AtLeastOnce).kept(number);
+        let room = Arc::default();
+        let mut outgoing = Outgoing::kept(KeptId(1), room, 7, vec![message(7), message(9)]);
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+        outgoing.arrive(None);
+        assert_eq!(sent(&mut outgoing), [(7, true), (9, false), (10, false)]);
+    }
+
+    #[test]
+    fn a_client_that_is_away_finds_only_so_much() {
+        let (mut outgoing, _) = persistent();
+        for _ in 0..=MAX_AWAY {
+            outgoing.push(delivery(QoS::AtLeastOnce)).expect("it is not cut");
+        }
+        assert_eq!(outgoing.waiting.len(), MAX_AWAY);
+    }
+
+    #[test]
+    fn expiry_is_counted_down_and_the_rest_travels() {
+        let properties = Properties::from_iter([
+            Property::ContentType("json".into()),
+            Property::TopicAlias(1),
+            Property::MessageExpiry(9),
+            Property::UserProperty("a".into(), "b".into()),
+        ]);
+        let now = Instant::now();
+        let sent = Delivery {
+            properties: properties.travelling(),
+            ids: vec![300],
+            expires: Some(now + Duration::from_millis(4_001)),
+            ..delivery(QoS::AtMostOnce)
+        }
+        .publish(0, false, now);
+        assert_eq!(
+            sent.properties,
+            Properties::from_iter([
+                Property::ContentType("json".into()),
+                Property::UserProperty("a".into(), "b".into()),
+                Property::MessageExpiry(5),
+                Property::SubscriptionId(300),
+            ])
+        );
     }
 }

@@ -9,9 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::{Duration, Instant};
 
 use super::{outgoing::MAX_WAITING_BYTES, subscriptions::matches};
-use crate::model::Retained;
+use crate::model::{Retained, Timestamp};
 
 /// Topics that can keep a message: a device that invents topics must not fill the memory.
 pub const MAX_RETAINED: usize = 10_000;
@@ -24,8 +25,15 @@ pub struct RetainedMessages(RwLock<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    messages: HashMap<String, Retained>,
+    messages: HashMap<String, Standing>,
     bytes: usize,
+}
+
+/// A message that stands on its topic.
+struct Standing {
+    message: Retained,
+    /// Worth nothing from then on, by the clock that nobody sets.
+    expires: Option<Instant>,
 }
 
 impl RetainedMessages {
@@ -42,11 +50,11 @@ impl RetainedMessages {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if message.payload.is_empty() {
             if let Some(old) = kept.messages.remove(&message.topic) {
-                kept.bytes -= size(&old);
+                kept.bytes -= size(&old.message);
             }
             return true;
         }
-        let old = kept.messages.get(&message.topic).map(size);
+        let old = kept.messages.get(&message.topic).map(|old| size(&old.message));
         let grows_by = size(&message).saturating_sub(old.unwrap_or_default());
         let one_too_many = old.is_none() && kept.messages.len() >= MAX_RETAINED;
         if one_too_many || (grows_by > 0 && kept.bytes + grows_by > MAX_RETAINED_BYTES) {
@@ -61,32 +69,43 @@ impl RetainedMessages {
     /// Keeps `new` in the place of `old`, unless something else stands there.
     pub fn replace(&self, old: Option<&Retained>, new: Retained) -> bool {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.messages.get(&new.topic) != old {
+        if kept.messages.get(&new.topic).map(|standing| &standing.message) != old {
             return false;
         }
         kept.insert(new);
         true
     }
 
-    /// Every message whose topic belongs to `filter`.
-    pub fn matching(&self, filter: &str) -> Vec<Retained> {
+    /// Every message whose topic belongs to `filter`, and when it expires, if it does.
+    pub fn matching(&self, filter: &str) -> Vec<(Retained, Option<Instant>)> {
         let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let standing = |standing: &Standing| {
+            let Standing { message, expires } = standing;
+            expires.is_none_or(|expires| expires > now).then(|| (message.clone(), *expires))
+        };
         if !filter.contains(['+', '#']) {
-            return kept.messages.get(filter).cloned().into_iter().collect();
+            return kept.messages.get(filter).and_then(standing).into_iter().collect();
         }
-        kept.messages.values().filter(|message| matches(&message.topic, filter)).cloned().collect()
+        let belongs = |kept: &&Standing| matches(&kept.message.topic, filter);
+        kept.messages.values().filter(belongs).filter_map(standing).collect()
     }
 }
 
 impl Kept {
     fn insert(&mut self, message: Retained) {
         self.bytes += size(&message);
-        if let Some(old) = self.messages.insert(message.topic.clone(), message) {
-            self.bytes -= size(&old);
+        let today = Timestamp::now();
+        let expires = message
+            .expires_at
+            .map(|at| Instant::now() + Duration::from_millis(at.millis_since(today).unsigned_abs()));
+        let topic = message.topic.clone();
+        if let Some(old) = self.messages.insert(topic, Standing { message, expires }) {
+            self.bytes -= size(&old.message);
         }
     }
 }
 
 fn size(message: &Retained) -> usize {
-    message.topic.len() + message.payload.len()
+    message.topic.len() + message.payload.len() + message.properties.len()
 }

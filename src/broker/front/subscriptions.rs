@@ -1,21 +1,58 @@
 //! Who is subscribed to what: the front's own index.
 //!
-//! The router delivers; the index answers whether anybody would receive a message at all, so that
-//! what nobody hears never reaches the router.
+//! The router delivers to those who are there; the index answers whether anybody would receive a message at all, so that
+//! what nobody hears never reaches the router, and which persistent sessions it is for.
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use crate::model::SessionId;
+use super::{
+    codec::{QoS, Subscription},
+    kept::Outbox,
+};
+use crate::model::{KeptSubscription, SessionId};
 
 /// A topic has at most this many levels: matching walks them one by one.
 pub const MAX_LEVELS: usize = 128;
 /// A topic or a filter has at most this many bytes.
 pub const MAX_TOPIC: usize = 1024;
 
-/// The subscriptions of all connected clients, as a tree of levels.
+/// A subscription that was granted.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub wanted: Subscription,
+    /// What the client calls it.
+    pub id: Option<u32>,
+}
+
+/// Who is subscribed.
+#[derive(Clone)]
+pub enum Whose {
+    /// A session that ends with its connection, and hears by its link to the router.
+    Linked(SessionId),
+    /// A persistent session, there or away.
+    Kept(Arc<Outbox>),
+}
+
+/// How a message comes to a client whose subscriptions may overlap: by the best of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    pub qos: QoS,
+    pub retain_as_published: bool,
+    pub ids: Vec<u32>,
+}
+
+/// Whom a message is for.
+#[derive(Default)]
+pub struct Matching {
+    /// Sessions that hear by the router.
+    pub linked: usize,
+    pub kept: Vec<(Arc<Outbox>, Grant)>,
+}
+
+/// The subscriptions of all sessions, as a tree of levels.
 #[derive(Default)]
 pub struct Subscriptions(RwLock<Node>);
 
@@ -28,35 +65,120 @@ struct Node {
     below: Vec<Subscriber>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 struct Subscriber {
-    session: SessionId,
+    whose: Whose,
+    qos: QoS,
     no_local: bool,
+    retain_as_published: bool,
+    id: Option<u32>,
 }
 
 impl Subscriptions {
-    pub fn add(&self, session: SessionId, filter: &str, no_local: bool) {
+    pub fn add(&self, whose: &Whose, held: &Held) {
+        let Held { wanted: Subscription { filter, qos, no_local, retain_as_published, .. }, id } = held;
         let mut root = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let subscribers = root.subscribers(filter);
-        subscribers.retain(|subscriber| subscriber.session != session);
-        subscribers.push(Subscriber { session, no_local });
+        subscribers.retain(|subscriber| !subscriber.whose.is(whose));
+        subscribers.push(Subscriber {
+            whose: whose.clone(),
+            qos: *qos,
+            no_local: *no_local,
+            retain_as_published: *retain_as_published,
+            id: *id,
+        });
     }
 
-    pub fn remove(&self, session: SessionId, filter: &str) {
+    pub fn remove(&self, whose: &Whose, filter: &str) {
         let mut root = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        root.remove(session, filter);
+        root.remove(whose, filter);
     }
 
-    /// How many clients would receive a message that `origin` publishes on `topic`.
-    pub fn receivers(&self, topic: &str, origin: SessionId) -> usize {
+    /// Whom a message is for that `origin` publishes on `topic`.
+    pub fn matching(&self, topic: &str, origin: SessionId) -> Matching {
         let root = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut sessions = Vec::new();
-        root.collect(topic, true, origin, &mut sessions);
-        if sessions.len() > 1 {
-            sessions.sort_unstable();
-            sessions.dedup();
+        let mut found = Found { origin, linked: Vec::new(), kept: Vec::new() };
+        root.collect(topic, true, &mut found);
+        let Found { mut linked, mut kept, .. } = found;
+        if linked.len() > 1 {
+            linked.sort_unstable();
+            linked.dedup();
         }
-        sessions.len()
+        kept.sort_by_key(|(outbox, _)| Arc::as_ptr(outbox));
+        kept.dedup_by(|(next, grant), (first, best)| {
+            let same = Arc::ptr_eq(next, first);
+            if same {
+                best.join(std::mem::take(grant));
+            }
+            same
+        });
+        Matching { linked: linked.len(), kept }
+    }
+}
+
+impl Whose {
+    fn is(&self, other: &Whose) -> bool {
+        match (self, other) {
+            (Whose::Linked(one), Whose::Linked(other)) => one == other,
+            (Whose::Kept(one), Whose::Kept(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Grant {
+    pub fn join(&mut self, other: Grant) {
+        self.qos = self.qos.max(other.qos);
+        self.retain_as_published |= other.retain_as_published;
+        self.ids.extend(other.ids);
+    }
+}
+
+impl Held {
+    pub fn grant(&self) -> Grant {
+        Grant {
+            qos: self.wanted.qos,
+            retain_as_published: self.wanted.retain_as_published,
+            ids: self.id.into_iter().collect(),
+        }
+    }
+
+    pub fn kept(&self) -> KeptSubscription {
+        KeptSubscription { filter: self.wanted.filter.clone(), options: self.wanted.options(), id: self.id }
+    }
+
+    /// None when it is not one that could have been granted.
+    pub fn restored(kept: KeptSubscription) -> Option<Held> {
+        let wanted = Subscription::of(kept.filter, kept.options).ok()?;
+        Some(Held { wanted, id: kept.id })
+    }
+}
+
+/// Who is met on the way through the tree.
+struct Found {
+    origin: SessionId,
+    linked: Vec<SessionId>,
+    kept: Vec<(Arc<Outbox>, Grant)>,
+}
+
+impl Found {
+    fn take(&mut self, subscribers: &[Subscriber]) {
+        for subscriber in subscribers {
+            let session = match &subscriber.whose {
+                Whose::Linked(session) => Some(*session),
+                Whose::Kept(outbox) => outbox.session(),
+            };
+            if subscriber.no_local && session == Some(self.origin) {
+                continue;
+            }
+            match &subscriber.whose {
+                Whose::Linked(session) => self.linked.push(*session),
+                Whose::Kept(outbox) => {
+                    let Subscriber { qos, retain_as_published, id, .. } = *subscriber;
+                    let grant = Grant { qos, retain_as_published, ids: id.into_iter().collect() };
+                    self.kept.push((outbox.clone(), grant));
+                }
+            }
+        }
     }
 }
 
@@ -74,47 +196,39 @@ impl Node {
     }
 
     /// Takes a subscriber out, and the branches that are empty then.
-    fn remove(&mut self, session: SessionId, filter: &str) {
+    fn remove(&mut self, whose: &Whose, filter: &str) {
         let (level, rest) = split(filter);
         if level == "#" {
-            self.below.retain(|subscriber| subscriber.session != session);
+            self.below.retain(|subscriber| !subscriber.whose.is(whose));
             return;
         }
         let Some(node) = self.levels.get_mut(level) else { return };
         match rest {
-            Some(rest) => node.remove(session, rest),
-            None => node.here.retain(|subscriber| subscriber.session != session),
+            Some(rest) => node.remove(whose, rest),
+            None => node.here.retain(|subscriber| !subscriber.whose.is(whose)),
         }
         if node.levels.is_empty() && node.here.is_empty() && node.below.is_empty() {
             self.levels.remove(level);
         }
     }
 
-    fn collect(&self, topic: &str, first: bool, origin: SessionId, sessions: &mut Vec<SessionId>) {
+    fn collect(&self, topic: &str, first: bool, found: &mut Found) {
         // Wildcards at the beginning do not match topics that begin with `$`.
         let hidden = first && topic.starts_with('$');
         if !hidden {
-            take(&self.below, origin, sessions);
+            found.take(&self.below);
         }
         let (level, rest) = split(topic);
         let plus = if hidden { None } else { self.levels.get("+") };
         for node in [self.levels.get(level), plus].into_iter().flatten() {
             match rest {
-                Some(rest) => node.collect(rest, false, origin, sessions),
+                Some(rest) => node.collect(rest, false, found),
                 None => {
-                    take(&node.here, origin, sessions);
+                    found.take(&node.here);
                     // `a/#` also means `a`.
-                    take(&node.below, origin, sessions);
+                    found.take(&node.below);
                 }
             }
-        }
-    }
-}
-
-fn take(subscribers: &[Subscriber], origin: SessionId, sessions: &mut Vec<SessionId>) {
-    for subscriber in subscribers {
-        if !(subscriber.no_local && subscriber.session == origin) {
-            sessions.push(subscriber.session);
         }
     }
 }
@@ -175,7 +289,19 @@ pub fn matches(topic: &str, filter: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::front::codec::RetainHandling;
     use proptest::prelude::*;
+
+    fn held(filter: &str, no_local: bool) -> Held {
+        let wanted = Subscription {
+            filter: filter.to_owned(),
+            qos: QoS::AtMostOnce,
+            no_local,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Send,
+        };
+        Held { wanted, id: None }
+    }
 
     #[test]
     fn filters_match_as_the_standard_says() {
@@ -211,15 +337,16 @@ mod tests {
     #[test]
     fn a_client_is_counted_once_and_not_for_its_own() {
         let index = Subscriptions::default();
-        index.add(SessionId(1), "a/#", false);
-        index.add(SessionId(1), "a/+", false);
-        index.add(SessionId(2), "a/b", true);
-        assert_eq!(index.receivers("a/b", SessionId(9)), 2);
-        assert_eq!(index.receivers("a/b", SessionId(2)), 1);
-        index.remove(SessionId(1), "a/#");
-        assert_eq!(index.receivers("a/b/c", SessionId(9)), 0);
-        index.remove(SessionId(1), "a/+");
-        index.remove(SessionId(2), "a/b");
+        let [first, second] = [1, 2].map(|session| Whose::Linked(SessionId(session)));
+        index.add(&first, &held("a/#", false));
+        index.add(&first, &held("a/+", false));
+        index.add(&second, &held("a/b", true));
+        assert_eq!(index.matching("a/b", SessionId(9)).linked, 2);
+        assert_eq!(index.matching("a/b", SessionId(2)).linked, 1);
+        index.remove(&first, "a/#");
+        assert_eq!(index.matching("a/b/c", SessionId(9)).linked, 0);
+        index.remove(&first, "a/+");
+        index.remove(&second, "a/b");
         assert!(index.0.read().expect("no writer panics").levels.is_empty());
     }
 
@@ -230,10 +357,10 @@ mod tests {
             let filters: Vec<String> = filters.into_iter().filter(|filter| is_filter(filter)).collect();
             let index = Subscriptions::default();
             for (n, filter) in filters.iter().enumerate() {
-                index.add(SessionId(n as i64 + 1), filter, false);
+                index.add(&Whose::Linked(SessionId(n as i64 + 1)), &held(filter, false));
             }
             let expected = filters.iter().filter(|filter| matches(&topic, filter)).count();
-            prop_assert_eq!(index.receivers(&topic, SessionId(0)), expected);
+            prop_assert_eq!(index.matching(&topic, SessionId(0)).linked, expected);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::codec::{Subscription, Version};
+use super::{codec::Version, subscriptions::Held};
 use crate::model::{ClientSession, ProtocolVersion, SessionId, Timestamp, TopicFilter};
 
 /// Subscriptions that are shown of one client: it may have a thousand, and there may be thousands of clients.
@@ -69,9 +69,10 @@ impl Vitals {
     }
 
     /// What the client listens to by now.
-    pub fn listens(&self, subscriptions: &[Subscription]) {
+    pub fn listens(&self, subscriptions: &[Held]) {
         let first = subscriptions.iter().take(MAX_SHOWN);
-        let first = first.map(|held| TopicFilter { filter: held.filter.clone(), qos: held.qos.as_u8() });
+        let first = first
+            .map(|held| TopicFilter { filter: held.wanted.filter.clone(), qos: held.wanted.qos.as_u8() });
         let subscribed = Subscribed { count: bounded(subscriptions.len()), first: first.collect() };
         *self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner) = subscribed;
     }

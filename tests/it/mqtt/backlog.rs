@@ -33,7 +33,7 @@ struct Front {
 impl Front {
     async fn open() -> Front {
         let (intake, inputs) = broker::intake();
-        let broker = Broker::open(&Config::default(), Vec::new(), intake.clone()).unwrap();
+        let broker = Broker::open(&Config::default(), Vec::new(), Vec::new(), intake.clone()).unwrap();
         let address = broker.listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         Front { broker, address, inputs, intake }
     }

@@ -213,20 +213,28 @@ fn read_subscription(reader: &mut Reader<'_>, version: Version) -> Result<Subscr
     if options & reserved != 0 {
         return Err(malformed("reserved bits of the subscription options are set"));
     }
-    let qos = QoS::from_u8(options & 0b11).ok_or(protocol_error("there is no QoS 3 to subscribe with"))?;
-    let retain_handling = match options >> option_flag::RETAIN_HANDLING_SHIFT & 0b11 {
-        0 => RetainHandling::Send,
-        1 => RetainHandling::SendIfNew,
-        2 => RetainHandling::Never,
-        _ => return Err(protocol_error("there is no retain handling 3")),
-    };
-    Ok(Subscription {
-        filter,
-        qos,
-        no_local: options & option_flag::NO_LOCAL != 0,
-        retain_as_published: options & option_flag::RETAIN_AS_PUBLISHED != 0,
-        retain_handling,
-    })
+    Subscription::of(filter, options)
+}
+
+impl Subscription {
+    /// With the options as the wire has them.
+    pub fn of(filter: String, options: u8) -> Result<Subscription, Malformed> {
+        let qos =
+            QoS::from_u8(options & 0b11).ok_or(protocol_error("there is no QoS 3 to subscribe with"))?;
+        let retain_handling = match options >> option_flag::RETAIN_HANDLING_SHIFT & 0b11 {
+            0 => RetainHandling::Send,
+            1 => RetainHandling::SendIfNew,
+            2 => RetainHandling::Never,
+            _ => return Err(protocol_error("there is no retain handling 3")),
+        };
+        Ok(Subscription {
+            filter,
+            qos,
+            no_local: options & option_flag::NO_LOCAL != 0,
+            retain_as_published: options & option_flag::RETAIN_AS_PUBLISHED != 0,
+            retain_handling,
+        })
+    }
 }
 
 fn read_unsubscribe(reader: &mut Reader<'_>, version: Version) -> Result<Unsubscribe, Malformed> {
@@ -280,6 +288,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn of(bytes: &'a Bytes) -> Reader<'a> {
+        Reader { frame: bytes, at: 0, end: bytes.len() }
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.at == self.end
     }

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::{
     Ack, Code, ConnAck, Connect, MAX_REMAINING_LENGTH, Packet, Properties, Publish, QoS, RetainHandling,
-    Subscribe, Unsubscribe, Version, connect_flag, kind, option_flag, publish_flag,
+    Subscribe, Subscription, Unsubscribe, Version, connect_flag, kind, option_flag, publish_flag,
 };
 
 /// Digits of seven bits in the longest length.
@@ -171,24 +171,32 @@ fn encode_subscribe(subscribe: &Subscribe, version: Version, out: &mut BytesMut)
         out.put_u16(subscribe.packet_id);
         put_properties(&subscribe.properties, version, out);
         for subscription in &subscribe.filters {
-            let mut options = subscription.qos.as_u8();
-            if version == Version::V5 {
-                if subscription.no_local {
-                    options |= option_flag::NO_LOCAL;
-                }
-                if subscription.retain_as_published {
-                    options |= option_flag::RETAIN_AS_PUBLISHED;
-                }
-                options |= match subscription.retain_handling {
-                    RetainHandling::Send => 0,
-                    RetainHandling::SendIfNew => 1,
-                    RetainHandling::Never => 2,
-                } << option_flag::RETAIN_HANDLING_SHIFT;
-            }
             put_text(&subscription.filter, out);
-            out.put_u8(options);
+            out.put_u8(match version {
+                Version::V4 => subscription.qos.as_u8(),
+                Version::V5 => subscription.options(),
+            });
         }
     });
+}
+
+impl Subscription {
+    /// The options as the wire has them.
+    pub fn options(&self) -> u8 {
+        let mut options = self.qos.as_u8();
+        if self.no_local {
+            options |= option_flag::NO_LOCAL;
+        }
+        if self.retain_as_published {
+            options |= option_flag::RETAIN_AS_PUBLISHED;
+        }
+        options |= match self.retain_handling {
+            RetainHandling::Send => 0,
+            RetainHandling::SendIfNew => 1,
+            RetainHandling::Never => 2,
+        } << option_flag::RETAIN_HANDLING_SHIFT;
+        options
+    }
 }
 
 fn encode_unsubscribe(unsubscribe: &Unsubscribe, version: Version, out: &mut BytesMut) {

@@ -150,6 +150,40 @@ impl Properties {
         self.find(|property| if let Property::MaximumPacketSize(it) = property { Some(*it) } else { None })
     }
 
+    /// What goes with a message from its publisher to those who hear it, as it is written, without the length. Its expiry
+    /// is not among it, because that is counted down.
+    pub fn travelling(&self) -> Bytes {
+        let travels = |property: &&Property| {
+            matches!(
+                property,
+                Property::PayloadFormat(_)
+                    | Property::ContentType(_)
+                    | Property::ResponseTopic(_)
+                    | Property::CorrelationData(_)
+                    | Property::UserProperty(..)
+            )
+        };
+        self.iter().filter(travels).cloned().collect::<Properties>().written()
+    }
+
+    /// All of them, as they are written, without the length.
+    pub fn written(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.iter().for_each(|property| property.write(&mut out));
+        out.freeze()
+    }
+
+    /// What [`Properties::written`] wrote; as much of it as can be read.
+    pub fn travelled(written: &Bytes) -> Properties {
+        let mut reader = Reader::of(written);
+        let mut properties = Properties::none();
+        while let Ok(id) = reader.u8() {
+            let Ok(property) = read_one(id, &mut reader) else { break };
+            properties.push(property);
+        }
+        properties
+    }
+
     fn find<'a, T>(&'a self, value: impl FnMut(&'a Property) -> Option<T>) -> Option<T> {
         self.0.iter().find_map(value)
     }

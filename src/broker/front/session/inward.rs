@@ -5,15 +5,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{End, Relief, Session, Unsettled, bare};
 use crate::{
     broker::{
-        Inbound,
+        Inbound, Input,
         front::{
             FanOut, Incoming,
-            codec::{self, Ack, Code, Packet, Publish, QoS, Version},
+            codec::{self, Ack, Code, Packet, Properties, Publish, QoS, Version},
             subscriptions::is_topic,
         },
     },
-    model::{RejectionReason, Timestamp},
+    model::{Keep, KeptChange, RejectionReason, Timestamp},
 };
+
+/// QoS 2 messages of one client that may wait to be released: more than the ids that a well-behaved one uses at a time.
+const MAX_UNRELEASED: usize = 4_096;
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     pub(super) fn receive(&mut self, publish: Publish, fan_out: &mut FanOut) -> Result<(), End> {
@@ -30,21 +33,27 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let at = Timestamp::now();
         self.vitals.spoke(at);
         let (qos, packet_id) = (publish.qos, publish.packet_id);
-        let answer = move |code| match qos {
-            QoS::AtMostOnce => None,
-            QoS::AtLeastOnce => Some(Packet::PubAck(Ack { code, ..bare(packet_id) })),
-            QoS::ExactlyOnce => Some(Packet::PubRec(Ack { code, ..bare(packet_id) })),
-        };
         if !is_topic(&publish.topic) {
-            if let Some(packet) = answer(Code::TOPIC_INVALID) {
+            if let Some(packet) = self.acknowledgement(qos, packet_id, Code::TOPIC_INVALID) {
                 self.answer(packet, false);
             }
             return Ok(());
         }
-        if qos == QoS::ExactlyOnce && !self.received.insert(packet_id) {
-            // Sent again: it came in already. Its first answer, if still due, goes out before this one.
-            self.answer(Packet::PubRec(bare(packet_id)), false);
-            return Ok(());
+        if qos == QoS::ExactlyOnce {
+            match self.received.get(&packet_id) {
+                // Sent again: it came in already. It may still be on its way to the disk, from an earlier connection perhaps.
+                Some(written) => {
+                    self.answer_after(Packet::PubRec(bare(packet_id)), Vec::new(), *written);
+                    return Ok(());
+                }
+                None if self.received.len() >= MAX_UNRELEASED => {
+                    return Err(End::Refused(
+                        Code::RECEIVE_MAXIMUM_EXCEEDED,
+                        "more QoS 2 messages came than may wait to be released",
+                    ));
+                }
+                None => {}
+            }
         }
         let incoming = Incoming {
             session: self.id,
@@ -53,10 +62,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             payload: publish.payload,
             qos,
             retain: publish.retain,
+            properties: publish.properties,
             at,
             will: false,
         };
-        let recorded = self.front.judge(incoming, fan_out);
+        let mut recorded = self.front.judge(incoming, fan_out);
         if recorded.as_ref().is_some_and(|inbound| inbound.kept) {
             // History may correct what is kept, and the correction must be heard after it.
             self.front.router.publish(fan_out);
@@ -66,11 +76,16 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             Some(_) => Code::NOT_AUTHORIZED,
             None => Code::SUCCESS,
         };
-        if code.is_failure() && self.version == Version::V5 {
-            // A refusal ends the exchange: no PUBREL follows.
-            self.received.remove(&packet_id);
+        // A refusal ends the exchange in MQTT 5: no PUBREL follows.
+        if qos == QoS::ExactlyOnce && !(code.is_failure() && self.version == Version::V5) {
+            let inbound = recorded.as_mut().filter(|_| self.kept.is_some());
+            self.received.insert(packet_id, inbound.is_some());
+            if let (Some(inbound), Some(kept)) = (inbound, &self.kept) {
+                inbound.keeps.push(kept.keep(KeptChange::Received { packet_id }));
+            }
         }
-        match (recorded, answer(code)) {
+        let packet = self.acknowledgement(qos, packet_id, code);
+        match (recorded, packet) {
             (Some(mut inbound), Some(packet)) => {
                 inbound.ack = Some(self.settled.ack());
                 self.answer(packet, true);
@@ -91,10 +106,50 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         Ok(())
     }
 
+    /// What a message is answered with; nothing when nobody waits for it.
+    fn acknowledgement(&self, qos: QoS, packet_id: u16, code: Code) -> Option<Packet> {
+        let properties = if code.is_failure() { self.reason(code.to_string()) } else { Properties::none() };
+        let ack = Ack { packet_id, code, properties };
+        match qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Packet::PubAck(ack)),
+            QoS::ExactlyOnce => Some(Packet::PubRec(ack)),
+        }
+    }
+
     /// Sends an acknowledgement in its turn: at once, or when the disk has what it acknowledges.
     pub(super) fn answer(&mut self, packet: Packet, waits: bool) {
-        self.unsettled.push_back(Unsettled { packet, waits });
+        self.unsettled.push_back(Unsettled { packet: Some(packet), waits });
         self.acknowledge();
+    }
+
+    /// Sends an acknowledgement when this is written down, and all that came before.
+    fn answer_after(&mut self, packet: Packet, keeps: Vec<Keep>, waits: bool) {
+        if waits {
+            self.front.intake.send(Input::Keep { keeps, ack: Some(self.settled.ack()) });
+        }
+        self.answer(packet, waits);
+    }
+
+    /// The client has heard that a QoS 2 message came in, and will not send it again.
+    pub(super) fn release(&mut self, packet_id: u16) {
+        let written = self.received.remove(&packet_id);
+        let code = if written.is_some() { Code::SUCCESS } else { Code::PACKET_ID_NOT_FOUND };
+        // The packet id may be that of another message from then on.
+        let keep = self.kept.as_ref().filter(|_| written == Some(true));
+        let keeps: Vec<Keep> =
+            keep.map(|kept| kept.keep(KeptChange::Released { packet_id })).into_iter().collect();
+        let waits = !keeps.is_empty();
+        self.answer_after(Packet::PubComp(Ack { code, ..bare(packet_id) }), keeps, waits);
+    }
+
+    /// Changes of a persistent session that nobody waits for. They count as an acknowledgement that is due: a client
+    /// that changes its mind all the time is read no further while the disk is slow.
+    pub(super) fn write_down(&mut self, keeps: Vec<Keep>) {
+        if !keeps.is_empty() {
+            self.front.intake.send(Input::Keep { keeps, ack: Some(self.settled.ack()) });
+            self.unsettled.push_back(Unsettled { packet: None, waits: true });
+        }
     }
 
     pub(super) fn acknowledge(&mut self) {
@@ -104,7 +159,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 break;
             }
             self.settled_now -= u64::from(first.waits);
-            codec::encode(&first.packet, self.version, &mut self.writer.output);
+            if let Some(packet) = &first.packet {
+                codec::encode(packet, self.version, &mut self.writer.output);
+            }
             self.unsettled.pop_front();
         }
     }

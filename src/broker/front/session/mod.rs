@@ -7,7 +7,7 @@ mod inward;
 mod outward;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
 };
@@ -24,8 +24,10 @@ use tracing::info;
 use super::{
     FanOut, Front, Incoming,
     clients::Place,
-    codec::{self, Ack, Code, Connect, Malformed, Packet, Properties, Subscription, Version, Will},
-    outgoing::{Outgoing, TooSlow},
+    codec::{self, Ack, Code, Connect, Malformed, Packet, Properties, Property, Version, Will},
+    kept::{Kept, MAX_EXPIRY, Memory, Outbox, Resumed},
+    outgoing::TooSlow,
+    subscriptions::{Held, Whose},
     vitals::Vitals,
     writer::Writer,
 };
@@ -58,6 +60,8 @@ const LEAST_SPACE: usize = 1024;
 pub enum End {
     Disconnect {
         with_will: bool,
+        /// How long its session is to outlive the connection, if it says so anew; in seconds.
+        expiry: Option<u32>,
     },
     Closed,
     SocketError,
@@ -86,9 +90,17 @@ impl From<RouterGone> for End {
     }
 }
 
+/// What a client is told at the end of its session.
+pub struct Farewell {
+    pub code: Code,
+    /// Where the code does not say it all.
+    pub reason: Option<&'static str>,
+}
+
 /// An acknowledgement that goes out once everything before it has.
 struct Unsettled {
-    packet: Packet,
+    /// Absent when only the client's turn to be read depends on it.
+    packet: Option<Packet>,
     /// Its message is on the way to the disk.
     waits: bool,
 }
@@ -99,6 +111,8 @@ pub struct Who {
     pub client_id: Arc<str>,
     pub peer: SocketAddr,
     pub vitals: Arc<Vitals>,
+    /// How long the session outlives the connection, in seconds.
+    pub expiry: u32,
 }
 
 /// One client while it is connected.
@@ -113,18 +127,24 @@ pub struct Session<R, W> {
     /// One and a half times what the client promised.
     keep_alive: Option<Duration>,
     max_packet: Option<u32>,
-    /// From the first subscription on.
+    /// It wants to be told why, in every packet that can say so.
+    wants_reasons: bool,
+    /// From the first subscription on, unless the session is persistent.
     link: Option<Link>,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<Held>,
     unsettled: VecDeque<Unsettled>,
     settled: Arc<Settled>,
     settled_now: u64,
     /// Messages for which there was no room on the way to the disk.
     held: VecDeque<Inbound>,
     held_bytes: usize,
-    outgoing: Outgoing,
-    /// Packet ids of QoS 2 messages that came in and are not released yet.
-    received: HashSet<u16>,
+    outbox: Arc<Outbox>,
+    /// Packet ids of QoS 2 messages that came in and are not released yet, and whether they are written down.
+    received: HashMap<u16, bool>,
+    /// Absent when the session ends with its connection.
+    kept: Option<Arc<Kept>>,
+    /// In seconds.
+    expiry: u32,
     last_heard: Instant,
     last_written: Instant,
     /// The client is not read on at the moment.
@@ -139,11 +159,18 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         front: Arc<Front>,
         who: Who,
         connect: &Connect,
+        resumed: Resumed,
         reader: R,
         input: BytesMut,
         writer: Writer<W>,
     ) -> Session<R, W> {
-        let Who { session: id, client_id, peer, vitals } = who;
+        let Who { session: id, client_id, peer, vitals, expiry } = who;
+        let Resumed { kept, memory, present: _ } = resumed;
+        let outbox = match &kept {
+            Some(kept) => kept.outbox.clone(),
+            None => Arc::new(Outbox::of(id, connect.properties.receive_maximum())),
+        };
+        vitals.listens(&memory.subscriptions);
         let keep_alive = Duration::from_millis(u64::from(connect.keep_alive) * 1_500);
         Session {
             reader,
@@ -155,15 +182,18 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             peer,
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
             max_packet: connect.properties.maximum_packet_size(),
+            wants_reasons: connect.properties.request_problem_info().unwrap_or(true),
             link: None,
-            subscriptions: Vec::new(),
+            subscriptions: memory.subscriptions,
             unsettled: VecDeque::new(),
             settled: Arc::default(),
             settled_now: 0,
             held: VecDeque::new(),
             held_bytes: 0,
-            outgoing: Outgoing::new(connect.properties.receive_maximum()),
-            received: HashSet::new(),
+            outbox,
+            received: memory.received,
+            kept,
+            expiry,
             last_heard: Instant::now(),
             last_written: Instant::now(),
             paused: false,
@@ -176,6 +206,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     pub async fn run(&mut self, place: &mut Place) -> End {
         let stopping = self.front.stopping.clone();
         let settled = self.settled.clone();
+        let outbox = self.outbox.clone();
         let watch = sleep_until(self.deadline());
         tokio::pin!(watch);
         loop {
@@ -183,7 +214,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 return end;
             }
             self.fill_output();
-            let (queued, in_flight) = self.outgoing.owed();
+            let (queued, in_flight) = self.outbox.lock().owed();
             self.vitals.owes(queued, in_flight);
             let reading = self.reads();
             let resumed = reading && self.paused;
@@ -200,6 +231,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 successor = place.taken() => return End::Takeover(successor),
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
                 relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
+                () = outbox.arrived(), if self.kept.is_some() => {}
                 routed = outward::next(&mut self.link), if self.link.is_some() => {
                     if let Err(end) = routed.map_err(End::from).and_then(|routed| self.drain(routed)) {
                         return end;
@@ -281,21 +313,25 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     async fn handle(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
             Packet::PubAck(ack) | Packet::PubRec(ack) => {
-                let command = self.outgoing.acknowledge(ack.packet_id);
+                let command = self.outbox.lock().acknowledge(ack.packet_id);
                 if let Some(command) = command.filter(|_| !ack.code.is_failure()) {
                     self.front.intake.send(Input::Delivered { command });
                 }
             }
             Packet::PubRel(ack) => {
-                let known = self.received.remove(&ack.packet_id);
-                let code = if known { Code::SUCCESS } else { Code::PACKET_ID_NOT_FOUND };
-                self.answer(Packet::PubComp(Ack { code, ..bare(ack.packet_id) }), false);
+                self.release(ack.packet_id);
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await?,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe)?,
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => {
-                return Err(End::Disconnect { with_will: disconnect.code != Code::SUCCESS });
+                let expiry = disconnect.properties.session_expiry();
+                if self.expiry == 0 && expiry.is_some_and(|expiry| expiry > 0) {
+                    return Err(protocol_error(
+                        "a session that ends with its connection cannot be made to last",
+                    ));
+                }
+                return Err(End::Disconnect { with_will: disconnect.code != Code::SUCCESS, expiry });
             }
             Packet::PubComp(_) => {}
             Packet::Connect(_) => return Err(protocol_error("a second CONNECT")),
@@ -314,20 +350,28 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Says goodbye to the others: the router, history, and those who wait for the will. What is left
     /// is to tell the client why.
-    pub fn end(mut self, end: End, will: Option<Will>) -> (Writer<W>, Option<Code>) {
-        for subscription in std::mem::take(&mut self.subscriptions) {
-            self.front.subscriptions.remove(self.id, &subscription.filter);
+    pub fn end(mut self, end: End, will: Option<Will>) -> (Writer<W>, Option<Farewell>) {
+        if self.kept.is_none() {
+            let whose = self.whose();
+            for held in std::mem::take(&mut self.subscriptions) {
+                self.front.subscriptions.remove(&whose, &held.wanted.filter);
+            }
         }
         self.link = None;
+        if let End::Disconnect { expiry: Some(expiry), .. } = end {
+            self.expiry = expiry.min(MAX_EXPIRY);
+        }
+        let mut reason = None;
         let (kind, successor, code) = match end {
-            End::Disconnect { with_will: false } => (SessionEnd::Disconnect, None, None),
-            End::Disconnect { with_will: true } => (SessionEnd::DisconnectWithWill, None, None),
+            End::Disconnect { with_will: false, .. } => (SessionEnd::Disconnect, None, None),
+            End::Disconnect { with_will: true, .. } => (SessionEnd::DisconnectWithWill, None, None),
             End::Closed => (SessionEnd::Closed, None, None),
             End::SocketError => (SessionEnd::SocketError, None, None),
             End::Keepalive => (SessionEnd::Keepalive, None, Some(Code::KEEP_ALIVE_TIMEOUT)),
             End::Takeover(by) => (SessionEnd::Takeover, Some(by), Some(Code::SESSION_TAKEN_OVER)),
             End::Refused(code, what) => {
                 info!(client_id = &*self.client_id, "ends the session of {}: {what}", self.client_id);
+                reason = Some(what);
                 (SessionEnd::Refused, None, Some(code))
             }
             End::Shutdown => (SessionEnd::Shutdown, None, Some(Code::SERVER_SHUTTING_DOWN)),
@@ -348,10 +392,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             // There is nobody left to wait.
             front.intake.send(Input::Publish(inbound));
         }
-        let will_published = will.is_some();
-        // The will stands and is heard before history is told of the end: what the gateway says to correct
-        // it comes later, and is not said at all when the will has said it.
-        let will = will.and_then(|will| {
+        let mut will = will.map(|will| {
+            let delay = will.properties.will_delay().map(|seconds| Duration::from_secs(seconds.into()));
             let incoming = Incoming {
                 session: self.id,
                 client_id: client_id.clone(),
@@ -359,14 +401,23 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 payload: will.payload,
                 qos: will.qos,
                 retain: will.retain,
+                properties: will.properties,
                 at: Timestamp::now(),
                 will: true,
             };
-            let mut fan_out = FanOut::new();
-            let recorded = front.judge(incoming, &mut fan_out);
-            front.router.publish(&mut fan_out);
-            recorded
+            (delay.unwrap_or_default(), incoming)
         });
+        if let Some(kept) = self.kept.take() {
+            // It waits, in case the client comes back to its session.
+            let later = will.take_if(|(delay, _)| !delay.is_zero() && self.expiry > 0);
+            let subscriptions = std::mem::take(&mut self.subscriptions);
+            let memory = Memory::of(subscriptions, std::mem::take(&mut self.received));
+            front.leave(&kept, memory, self.expiry, later);
+        }
+        let will_published = will.is_some();
+        // The will stands and is heard before history is told of the end: what the gateway says to correct
+        // it comes later, and is not said at all when the will has said it.
+        let will = will.and_then(|(_, will)| front.publish_will(will));
         front.intake.send(Input::Ended(Ended {
             session: self.id,
             client_id,
@@ -379,7 +430,22 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         if let Some(will) = will {
             front.intake.send(Input::Publish(will));
         }
-        (self.writer, code)
+        (self.writer, code.map(|code| Farewell { code, reason }))
+    }
+}
+
+impl<R, W> Session<R, W> {
+    fn whose(&self) -> Whose {
+        match &self.kept {
+            Some(kept) => Whose::Kept(kept.outbox.clone()),
+            None => Whose::Linked(self.id),
+        }
+    }
+
+    /// Why something was refused, for a client that wants to know.
+    fn reason(&self, why: impl Into<String>) -> Properties {
+        let said = self.wants_reasons.then(|| Property::ReasonString(why.into()));
+        said.into_iter().collect()
     }
 }
 

@@ -2,23 +2,22 @@
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{End, HIGH_WATER, Session};
 use crate::{
-    address::is_command,
     broker::{
         front::{
             codec::{
-                self, Code, Packet, Properties, QoS, RetainHandling, SubAck, Subscribe, Subscription,
-                UnsubAck, Unsubscribe,
+                self, Code, Packet, Properties, QoS, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
             },
-            outgoing::{COMMAND_LIFE, Delivery, TooSlow},
-            subscriptions::{is_filter, matches},
+            outgoing::{Delivery, TooSlow},
+            subscriptions::{Grant, Held, is_filter, matches},
         },
         router::{Link, Routed, RouterGone},
     },
+    model::KeptChange,
 };
 
 /// Messages taken from the router at a time, so that the socket gets its turn.
@@ -34,13 +33,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         if subscribe.filters.len() > MAX_SUBSCRIPTIONS {
             return Err(TOO_MANY_FILTERS);
         }
-        if subscribe.properties.subscription_ids().next().is_some() {
-            let codes = vec![Code::SUBSCRIPTION_IDS_NOT_SUPPORTED; subscribe.filters.len()];
-            let properties = Properties::none();
-            self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties }));
-            return Ok(());
-        }
-        if self.link.is_none() {
+        let id = subscribe.properties.subscription_ids().next();
+        if self.link.is_none() && self.kept.is_none() {
             let router = self.front.router.clone();
             let link = tokio::task::spawn_blocking(move || router.link()).await;
             self.link = Some(link.map_err(|_| RouterGone)??);
@@ -49,7 +43,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let mut granted = Vec::new();
         for mut subscription in subscribe.filters {
             subscription.qos = subscription.qos.min(QoS::AtLeastOnce);
-            let known = self.subscriptions.iter().position(|held| held.filter == subscription.filter);
+            let known = self.subscriptions.iter().position(|held| held.wanted.filter == subscription.filter);
             let code = match &subscription.filter {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
                 filter if !is_filter(filter) => Code::FILTER_INVALID,
@@ -61,17 +55,15 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 continue;
             }
             let new = known.is_none();
+            let held = Held { wanted: subscription, id };
             match known {
-                Some(at) => self.subscriptions[at] = subscription.clone(),
-                None => self.subscriptions.push(subscription.clone()),
+                Some(at) => self.subscriptions[at] = held.clone(),
+                None => self.subscriptions.push(held.clone()),
             }
-            granted.push((subscription, new));
+            granted.push((held, new));
         }
-        let new: Vec<String> = granted
-            .iter()
-            .filter(|(_, new)| *new)
-            .map(|(subscription, _)| subscription.filter.clone())
-            .collect();
+        let new: Vec<String> =
+            granted.iter().filter(|(_, new)| *new).map(|(held, _)| held.wanted.filter.clone()).collect();
         if let (Some(link), false) = (&mut self.link, new.is_empty()) {
             // The router has the filter before the index says that somebody listens.
             for routed in link.subscribe(&new).await? {
@@ -79,28 +71,46 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
         }
         self.vitals.listens(&self.subscriptions);
-        for (subscription, _) in &granted {
-            self.front.subscriptions.add(self.id, &subscription.filter, subscription.no_local);
+        let whose = self.whose();
+        for (held, _) in &granted {
+            self.front.subscriptions.add(&whose, held);
         }
-        let properties = Properties::none();
+        if let Some(kept) = &self.kept {
+            let keep = |(held, _): &(Held, bool)| kept.keep(KeptChange::Subscribed(held.kept()));
+            let keeps = granted.iter().map(keep).collect();
+            self.write_down(keeps);
+        }
+        let refused = codes.iter().find(|code| code.is_failure());
+        let properties = refused.map_or(Properties::none(), |code| self.reason(code.to_string()));
         self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties }));
-        for (subscription, new) in granted {
-            self.send_retained(&subscription, new)?;
+        for (held, new) in granted {
+            self.send_retained(&held, new)?;
         }
         Ok(())
     }
 
-    fn send_retained(&mut self, subscription: &Subscription, new: bool) -> Result<(), TooSlow> {
-        match subscription.retain_handling {
+    fn send_retained(&mut self, held: &Held, new: bool) -> Result<(), TooSlow> {
+        match held.wanted.retain_handling {
             RetainHandling::Never => return Ok(()),
             RetainHandling::SendIfNew if !new => return Ok(()),
             RetainHandling::SendIfNew | RetainHandling::Send => {}
         }
-        for message in self.front.retained.matching(&subscription.filter) {
-            let qos = QoS::from_u8(message.qos).unwrap_or(QoS::AtLeastOnce).min(subscription.qos);
-            let (topic, payload) = (message.topic, message.payload);
-            self.outgoing.push(Delivery { topic, payload, qos, retain: true, life: None, command: None })?;
+        let mut keeps = Vec::new();
+        for (message, expires) in self.front.retained.matching(&held.wanted.filter) {
+            let keep = self.outbox.lock().push(Delivery {
+                topic: message.topic,
+                payload: message.payload,
+                qos: QoS::from_u8(message.qos).unwrap_or(QoS::AtLeastOnce).min(held.wanted.qos),
+                retain: true,
+                properties: message.properties,
+                ids: held.id.into_iter().collect(),
+                expires,
+                life: None,
+                command: None,
+            })?;
+            keeps.extend(keep);
         }
+        self.front.intake.keep(keeps);
         Ok(())
     }
 
@@ -109,18 +119,23 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             return Err(TOO_MANY_FILTERS);
         }
         let mut codes = Vec::with_capacity(unsubscribe.filters.len());
+        let mut keeps = Vec::new();
         for filter in &unsubscribe.filters {
-            let Some(at) = self.subscriptions.iter().position(|held| held.filter == *filter) else {
+            let Some(at) = self.subscriptions.iter().position(|held| held.wanted.filter == *filter) else {
                 codes.push(Code::NO_SUBSCRIPTION_EXISTED);
                 continue;
             };
             self.subscriptions.remove(at);
-            self.front.subscriptions.remove(self.id, filter);
+            self.front.subscriptions.remove(&self.whose(), filter);
+            if let Some(kept) = &self.kept {
+                keeps.push(kept.keep(KeptChange::Unsubscribed { filter: filter.clone() }));
+            }
             if let Some(link) = &mut self.link {
                 link.unsubscribe(filter)?;
             }
             codes.push(Code::SUCCESS);
         }
+        self.write_down(keeps);
         self.vitals.listens(&self.subscriptions);
         let properties = Properties::none();
         self.send(&Packet::UnsubAck(UnsubAck { packet_id: unsubscribe.packet_id, codes, properties }));
@@ -151,45 +166,39 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let Ok(topic) = std::str::from_utf8(&routed.topic) else { return Ok(()) };
         let header = routed.header;
         let mut matching = 0;
-        let mut best: Option<(QoS, bool)> = None;
-        for held in self.subscriptions.iter().filter(|held| matches(topic, &held.filter)) {
+        let mut best: Option<Grant> = None;
+        for held in self.subscriptions.iter().filter(|held| matches(topic, &held.wanted.filter)) {
             matching += 1;
-            if held.no_local && header.origin == self.id {
+            if held.wanted.no_local && header.origin == self.id {
                 continue;
             }
-            let (qos, as_published) = best.unwrap_or((QoS::AtMostOnce, false));
-            best = Some((qos.max(held.qos), as_published || held.retain_as_published));
+            best.get_or_insert_default().join(held.grant());
         }
-        let Some((granted, as_published)) = best else { return Ok(()) };
-        if !self.outgoing.is_first_copy(header.number, matching) {
+        let Some(grant) = best else { return Ok(()) };
+        let mut outgoing = self.outbox.lock();
+        if !outgoing.is_first_copy(header.number, matching) {
             return Ok(());
         }
-        let delivery = Delivery {
-            topic: topic.to_owned(),
-            payload: routed.payload,
-            qos: header.qos.min(granted),
-            retain: header.retain && as_published,
-            life: is_command(topic, &self.front.pair).then(|| match header.life {
-                Duration::ZERO => COMMAND_LIFE,
-                life => life.min(COMMAND_LIFE),
-            }),
-            command: header.command,
-        };
-        Ok(self.outgoing.push(delivery)?)
+        outgoing.push(self.front.delivery(&header, topic, routed.payload, grant))?;
+        Ok(())
     }
 
     /// Turns what waits for the client into bytes, as far as they can be taken.
     pub(super) fn fill_output(&mut self) {
+        let mut outgoing = self.outbox.lock();
         while self.writer.output.len() < HIGH_WATER {
-            let Some(publish) = self.outgoing.next() else { break };
+            let Some(publish) = outgoing.next() else { break };
             let too_large =
                 self.max_packet.is_some_and(|max| codec::publish_len(&publish, self.version) > max as usize);
             if too_large {
-                self.outgoing.acknowledge(publish.packet_id);
+                outgoing.acknowledge(publish.packet_id);
                 continue;
             }
             codec::encode_publish(&publish, self.version, &mut self.writer.output);
         }
+        let keeps = outgoing.keeps();
+        drop(outgoing);
+        self.front.intake.keep(keeps);
         if !self.writer.has_output() {
             self.last_written = Instant::now();
         }
