@@ -27,9 +27,3 @@ impl Store {
             .collect())
     }
 }
-
-impl Store {
-    pub async fn kept_sessions(&self) -> Result<Vec<crate::model::KeptSession>, Error> {
-        Ok(Vec::new())
-    }
-}

@@ -2,6 +2,8 @@
 
 mod backlog;
 mod messages;
+mod persistence;
+mod properties;
 mod retained;
 mod sessions;
 mod subscriptions;

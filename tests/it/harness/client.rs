@@ -4,8 +4,8 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use crosslink::broker::front::codec::{
-    Ack, Code, ConnAck, Connect, Disconnect, Packet, Properties, Publish, QoS, RetainHandling, Subscribe,
-    Subscription, Unsubscribe, Version, Will, encode,
+    Ack, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Publish, QoS, RetainHandling,
+    Subscribe, Subscription, Unsubscribe, Version, Will, encode,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -58,6 +58,14 @@ impl Newcomer {
 
     pub fn persistent(mut self) -> Newcomer {
         self.connect.clean_start = false;
+        self
+    }
+
+    /// An MQTT 5 session that outlives its connection for so many seconds.
+    pub fn lasting(mut self, seconds: u32) -> Newcomer {
+        self.connect.version = Version::V5;
+        self.connect.clean_start = false;
+        self.connect.properties.push(Property::SessionExpiry(seconds));
         self
     }
 

@@ -2,20 +2,33 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use crosslink::broker::front::codec::{
-    Code, ConnAck, MAX_REMAINING_LENGTH, Packet, Properties, Property, SubAck, UnsubAck, Version, decode,
+    Code, ConnAck, MAX_REMAINING_LENGTH, Packet, Properties, Property, Publish, QoS, SubAck, UnsubAck,
+    Version, decode,
 };
 
 /// Takes one whole packet off the front of `input`.
 pub fn take(input: &mut BytesMut, version: Version) -> Option<Packet> {
     let (header, length) = frame(input)?;
     let first = input[0];
-    // Publishes, their acknowledgements and DISCONNECT look the same in both directions.
-    if matches!(first >> 4, 3..=7 | 14) {
+    // The acknowledgements of publishes and DISCONNECT look the same in both directions.
+    if matches!(first >> 4, 4..=7 | 14) {
         return decode(input, Some(version), MAX_REMAINING_LENGTH).unwrap();
     }
     let mut body = input.split_to(header + length).freeze();
     body.advance(header);
     Some(match first {
+        0x30..=0x3F => {
+            let qos = QoS::from_u8(first >> 1 & 0b11).unwrap();
+            Packet::Publish(Publish {
+                dup: first & 0b1000 != 0,
+                qos,
+                retain: first & 1 != 0,
+                topic: text(&mut body),
+                packet_id: if qos == QoS::AtMostOnce { 0 } else { body.get_u16() },
+                properties: properties(&mut body, version),
+                payload: body,
+            })
+        }
         0x20 => Packet::ConnAck(ConnAck {
             session_present: body.get_u8() == 1,
             code: Code(body.get_u8()),
@@ -55,11 +68,16 @@ fn properties(body: &mut Bytes, version: Version) -> Properties {
     if version == Version::V4 {
         return properties;
     }
-    let length = usize::from(body.get_u8());
-    assert!(length < 0x80, "more properties than a server has to send");
+    let length = varint(body);
     let mut body = body.split_to(length);
     while body.has_remaining() {
         properties.push(match body.get_u8() {
+            0x01 => Property::PayloadFormat(body.get_u8()),
+            0x02 => Property::MessageExpiry(body.get_u32()),
+            0x03 => Property::ContentType(text(&mut body)),
+            0x08 => Property::ResponseTopic(text(&mut body)),
+            0x09 => Property::CorrelationData(binary(&mut body)),
+            0x0B => Property::SubscriptionId(varint(&mut body) as u32),
             0x11 => Property::SessionExpiry(body.get_u32()),
             0x12 => Property::AssignedClientId(text(&mut body)),
             0x13 => Property::ServerKeepAlive(body.get_u16()),
@@ -68,6 +86,7 @@ fn properties(body: &mut Bytes, version: Version) -> Properties {
             0x22 => Property::TopicAliasMaximum(body.get_u16()),
             0x24 => Property::MaximumQoS(body.get_u8()),
             0x25 => Property::RetainAvailable(body.get_u8()),
+            0x26 => Property::UserProperty(text(&mut body), text(&mut body)),
             0x27 => Property::MaximumPacketSize(body.get_u32()),
             0x28 => Property::WildcardAvailable(body.get_u8()),
             0x29 => Property::SubscriptionIdsAvailable(body.get_u8()),
@@ -78,7 +97,23 @@ fn properties(body: &mut Bytes, version: Version) -> Properties {
     properties
 }
 
-fn text(body: &mut Bytes) -> String {
+fn varint(body: &mut Bytes) -> usize {
+    let (mut value, mut shift) = (0, 0);
+    loop {
+        let byte = body.get_u8();
+        value |= usize::from(byte & 0x7F) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            return value;
+        }
+    }
+}
+
+fn binary(body: &mut Bytes) -> Bytes {
     let length = usize::from(body.get_u16());
-    String::from_utf8(body.split_to(length).to_vec()).unwrap()
+    body.split_to(length)
+}
+
+fn text(body: &mut Bytes) -> String {
+    String::from_utf8(binary(body).to_vec()).unwrap()
 }

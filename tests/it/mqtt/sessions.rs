@@ -290,21 +290,6 @@ impl Noise {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_ends_with_its_connection_and_says_so() {
-    let house = House::start().await;
-    let mut client = house.client("client").persistent().connect_v4().await;
-    client.subscribe("a", AtLeastOnce).await;
-    client.disconnect().await;
-    house.somebody("publisher").await.say("a", "x").await;
-
-    let mut again = house.client("client").persistent().connect_v5().await;
-
-    assert!(!again.connack.session_present);
-    assert!(again.connack.properties.iter().any(|property| *property == Property::SessionExpiry(0)));
-    again.hears_nothing().await;
-}
-
 #[tokio::test]
 #[allow(clippy::disallowed_methods, reason = "the whole machine sleeps, not only the test")]
 async fn what_came_in_while_the_machine_slept_counts_for_the_keepalive() {

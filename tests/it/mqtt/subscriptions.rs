@@ -125,26 +125,6 @@ async fn filters_match_whole_levels() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_identifier_is_refused_because_there_are_none() {
-    let house = House::start().await;
-    let mut subscriber = house.client("subscriber").connect_v5().await;
-    let packet = Subscribe {
-        packet_id: 7,
-        properties: Properties::from_iter([Property::SubscriptionId(5)]),
-        filters: vec![subscription("a", AtLeastOnce), subscription("b", AtLeastOnce)],
-    };
-    subscriber.send(&Packet::Subscribe(packet)).await;
-    match subscriber.next().await {
-        Some(Packet::SubAck(suback)) => {
-            assert_eq!(suback.codes, [Code::SUBSCRIPTION_IDS_NOT_SUPPORTED; 2]);
-        }
-        other => panic!("expected SUBACK, got {other:?}"),
-    }
-    house.somebody("publisher").await.say("a", "x").await;
-    subscriber.hears_nothing().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_packet_with_more_filters_than_a_client_may_have_ends_the_connection() {
     let house = House::start().await;
     let mut subscriber = house.client("subscriber").connect_v5().await;
