@@ -11,6 +11,9 @@ pub struct Model {
     pub payload: Vec<u8>,
     pub qos: i16,
     pub at: i64,
+    /// As MQTT 5 writes them, without their length; none if there are none.
+    pub properties: Option<Vec<u8>>,
+    pub expires_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -9,26 +9,24 @@ use entity::{
     command_states, commands, journal, rejection_counts, rejections, retained, runs, sources, topics,
 };
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, IntoActiveModel, QuerySelect, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait, entity::prelude::*, sea_query::OnConflict,
-    sqlx::sqlite::SqliteConnectOptions,
+    DatabaseConnection, DbErr, QuerySelect, RuntimeErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait, entity::prelude::*, sea_query::OnConflict, sqlx::sqlite::SqliteConnectOptions,
 };
 
 use super::{
     Store,
     audit::{self, Hash, Link},
     command_rows::{command_row, state_row},
+    kept,
     paging::SLOT,
     rejections::Tally,
+    rows::{delete, insert},
     words::{PresenceBody, ServiceBody, SessionBody, Word, class, kind},
 };
 use crate::{
     error::Error,
     model::{CommandRecord, Event, Keep, Rejection, Retained, Seq, ServiceTopic, Target, Timestamp},
 };
-
-/// The widest table has 13 columns, and SQLite binds at most 32 766 values. Larger statements are no faster.
-const ROWS_PER_STATEMENT: usize = 500;
 
 /// What SQLite calls too big, a violated constraint, a mismatched type and a parameter out of range.
 const REFUSALS: [i32; 4] = [18, 19, 20, 25];
@@ -173,6 +171,7 @@ struct Batch {
     counts: HashMap<(String, i16), rejection_counts::Model>,
     kept: Vec<retained::Model>,
     unkept: Vec<String>,
+    sessions: kept::Rows,
 }
 
 impl Batch {
@@ -193,6 +192,7 @@ impl Batch {
         for message in retained.into_values() {
             batch.retain(message);
         }
+        batch.sessions = kept::Rows::of(drafts.iter().flat_map(|draft| &draft.keeps));
         Ok(batch)
     }
 
@@ -327,6 +327,8 @@ impl Batch {
             payload: message.payload.to_vec(),
             qos: message.qos.into(),
             at: message.at.0,
+            properties: kept::some(&message.properties),
+            expires_at: message.expires_at.map(|at| at.0),
         });
     }
 
@@ -353,36 +355,11 @@ impl Batch {
         insert(&transaction, self.rejections, None).await?;
         insert(&transaction, self.counts.into_values(), Some(newest_count())).await?;
         insert(&transaction, self.kept, Some(newest_retained())).await?;
-        for topics in self.unkept.chunks(ROWS_PER_STATEMENT) {
-            retained::Entity::delete_many()
-                .filter(retained::Column::Topic.is_in(topics))
-                .exec(&transaction)
-                .await?;
-        }
+        delete(&transaction, retained::Entity, [retained::Column::Topic], self.unkept).await?;
+        self.sessions.write(&transaction).await?;
         transaction.commit().await?;
         Ok(self.placed)
     }
-}
-
-async fn insert<Row>(
-    transaction: &DatabaseTransaction,
-    rows: impl IntoIterator<Item = Row>,
-    conflict: Option<OnConflict>,
-) -> Result<(), DbErr>
-where
-    Row: ModelTrait + IntoActiveModel<<Row::Entity as EntityTrait>::ActiveModel>,
-{
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let mut statement = Row::Entity::insert_many(
-            rows.by_ref().take(ROWS_PER_STATEMENT).map(IntoActiveModel::into_active_model),
-        );
-        if let Some(conflict) = &conflict {
-            statement = statement.on_conflict(conflict.clone());
-        }
-        statement.exec_without_returning(transaction).await?;
-    }
-    Ok(())
 }
 
 fn newest_count() -> OnConflict {
@@ -394,13 +371,18 @@ fn newest_count() -> OnConflict {
 
 fn newest_retained() -> OnConflict {
     use retained::Column;
-    OnConflict::column(Column::Topic).update_columns([Column::Payload, Column::Qos, Column::At]).to_owned()
+    OnConflict::column(Column::Topic)
+        .update_columns([Column::Payload, Column::Qos, Column::At, Column::Properties, Column::ExpiresAt])
+        .to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::samples::{House, command, presence, reading, rejected, retained, session};
+    use crate::store::{
+        rows::ROWS_PER_STATEMENT,
+        samples::{House, command, presence, reading, rejected, retained, session},
+    };
 
     impl Journal {
         /// Runs SQL on the writer's own connection.

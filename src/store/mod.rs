@@ -25,11 +25,13 @@ mod devices;
 mod events;
 mod file;
 mod journal;
+mod kept;
 mod paging;
 mod presence;
 mod readings;
 mod rejections;
 mod retained;
+mod rows;
 #[cfg(test)]
 mod samples;
 mod service_readings;
@@ -173,21 +175,18 @@ fn unreadable(seq: i64, why: impl Into<anyhow::Error>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::samples::{
-        House, command, presence, reading, rejected, service, service_command, service_reading, session,
+        House, command, kept, presence, reading, rejected, retained, service, service_command,
+        service_reading, session, statements,
     };
     use super::*;
-    use crate::model::{CommandState, Event, Part, Timestamp};
+    use crate::model::{CommandState, Event, KeptChange, Part, Timestamp};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     #[tokio::test]
     async fn statements_do_not_grow_with_what_is_asked_for() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let _counting = metrics::set_default_local_recorder(&recorder);
-        let statements = || {
-            let text = recorder.handle().render();
-            let line = text.lines().find(|line| line.starts_with("crosslink_sql_statements_total ")).unwrap();
-            line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
-        };
+        let statements = || statements(&recorder);
         let mut house = House::new().await;
         for device in ["a", "b", "c", "d"] {
             let mut drafts = [reading(device, 20.0), presence(device), session(), command(device)];
@@ -291,6 +290,29 @@ mod tests {
         let page = store.readings("a", part).await.unwrap();
         let wanted = (1..=50).filter(|seq| seq % 2 == 0 && (2..5).contains(&(seq % 7)));
         assert_eq!(page.items.len(), wanted.count());
+    }
+
+    #[tokio::test]
+    async fn a_database_without_persistent_sessions_keeps_its_retained_messages_and_takes_sessions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crosslink.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let db = connect(options, 1).await.unwrap();
+        Migrator::up(&db, Some(5)).await.unwrap();
+        db.execute_unprepared(
+            "PRAGMA application_id = 0x584C4E4B;
+            INSERT INTO retained (topic, payload, qos, at) VALUES ('t', CAST('v' AS BLOB), 1, 1795300000123456)",
+        )
+        .await
+        .unwrap();
+        db.close().await.unwrap();
+
+        let (store, mut journal) = open(&path, Durability::Normal).await.unwrap();
+        assert_eq!(store.retained().await.unwrap(), [retained("t", b"v").retained.unwrap()]);
+        assert_eq!(store.kept_sessions().await.unwrap(), []);
+        let connected = KeptChange::Connected { client_id: "c".into(), expiry: 9 };
+        journal.append(&mut [kept(1, [connected])]).await.unwrap();
+        assert_eq!(store.kept_sessions().await.unwrap().len(), 1);
     }
 
     fn statement(store: &Store, sql: &str) -> sea_orm::Statement {

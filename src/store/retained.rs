@@ -1,8 +1,8 @@
 //! What the broker keeps for those who subscribe later.
 
 use bytes::Bytes;
-use entity::retained::Entity;
-use sea_orm::entity::prelude::*;
+use entity::retained::{Column, Entity};
+use sea_orm::{ExprTrait, entity::prelude::*};
 
 use super::Store;
 use crate::{
@@ -11,9 +11,11 @@ use crate::{
 };
 
 impl Store {
-    /// All retained messages.
+    /// All retained messages, but for those that have expired: they stay in the database, because the clock may be
+    /// wrong at the start.
     pub async fn retained(&self) -> Result<Vec<Retained>, Error> {
-        let kept = Entity::find().all(self.db()).await?;
+        let lasting = Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(Timestamp::now().0));
+        let kept = Entity::find().filter(lasting).all(self.db()).await?;
         Ok(kept
             .into_iter()
             .map(|row| Retained {
@@ -21,8 +23,8 @@ impl Store {
                 payload: Bytes::from(row.payload),
                 qos: row.qos.clamp(0, 2) as u8,
                 at: Timestamp(row.at),
-                properties: Bytes::new(),
-                expires_at: None,
+                properties: Bytes::from(row.properties.unwrap_or_default()),
+                expires_at: row.expires_at.map(Timestamp),
             })
             .collect())
     }

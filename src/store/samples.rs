@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use entity::rejection_counts;
-use sea_orm::{ConnectionTrait, EntityTrait, sea_query::SelectStatement};
+use metrics_exporter_prometheus::PrometheusRecorder;
+use sea_orm::{ConnectionTrait, EntityTrait, StatementBuilder};
 use tempfile::TempDir;
 
 use super::{Draft, Journal, Store, open};
@@ -12,10 +13,10 @@ use crate::{
     config::Durability,
     json,
     model::{
-        Action, CommandRecord, CommandState, Delivery, Event, Evidence, Presence, PresenceChange,
-        PresenceReason, Rejection, RejectionReason, Retained, SensorPayload, Seq, ServiceChange,
-        ServiceReading, ServiceState, SessionChange, SessionEnd, SessionId, Status, Surface, Target,
-        Timestamp,
+        Action, CommandRecord, CommandState, Delivery, Event, Evidence, Keep, KeptChange, KeptId, Presence,
+        PresenceChange, PresenceReason, Rejection, RejectionReason, Retained, SensorPayload, Seq,
+        ServiceChange, ServiceReading, ServiceState, SessionChange, SessionEnd, SessionId, Status, Surface,
+        Target, Timestamp,
     },
 };
 
@@ -55,7 +56,7 @@ impl House {
     }
 
     /// What SQLite does to answer a query.
-    pub(super) async fn plan(&self, query: &SelectStatement) -> Vec<String> {
+    pub(super) async fn plan(&self, query: &impl StatementBuilder) -> Vec<String> {
         let db = self.store.db();
         let mut statement = db.get_database_backend().build(query);
         statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
@@ -68,6 +69,13 @@ impl House {
         let rows = rejection_counts::Entity::find().all(self.store.db()).await.unwrap();
         rows.into_iter().map(|row| (row.topic, row.count)).collect()
     }
+}
+
+/// How many statements were counted.
+pub(super) fn statements(recorder: &PrometheusRecorder) -> u64 {
+    let text = recorder.handle().render();
+    let line = text.lines().find(|line| line.starts_with("crosslink_sql_statements_total ")).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 fn event(event: Event) -> Draft {
@@ -235,4 +243,10 @@ pub(super) fn retained(topic: &str, payload: &[u8]) -> Draft {
         expires_at: None,
     };
     Draft { retained: Some(message), ..Draft::default() }
+}
+
+/// Changes of one persistent session that nothing else brings.
+pub(super) fn kept(session: i64, changes: impl IntoIterator<Item = KeptChange>) -> Draft {
+    let keep = |change| Keep { session: KeptId(session), change };
+    Draft { keeps: changes.into_iter().map(keep).collect(), ..Draft::default() }
 }
