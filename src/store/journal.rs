@@ -56,6 +56,7 @@ pub struct Journal {
 impl Journal {
     pub(super) async fn open(options: SqliteConnectOptions, store: Store) -> Result<Journal, Error> {
         let db = super::connect(options.clone(), 1).await?;
+        kept::tidy(&db).await?;
         let memory = Memory::load(&db).await?;
         Ok(Journal { db, options, store, head: memory.head, memory: Some(memory) })
     }

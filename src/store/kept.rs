@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::anyhow;
 use bytes::Bytes;
 use entity::{kept_messages, kept_received, kept_sessions, kept_subscriptions};
-use sea_orm::{DatabaseTransaction, DbErr, QueryOrder, entity::prelude::*, sea_query::OnConflict};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, QueryOrder,
+    entity::prelude::*,
+    sea_query::{OnConflict, Query},
+};
 
 use super::{
     Store,
@@ -49,6 +53,25 @@ impl Store {
         }
         Ok(sessions.into_values().collect())
     }
+}
+
+/// Removes what belongs to no session: a message can be on its way to one while that is forgotten, and the number of the
+/// session will be that of another.
+pub(super) async fn tidy(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let sessions = || Query::select().column(kept_sessions::Column::Id).from(kept_sessions::Entity).take();
+    kept_subscriptions::Entity::delete_many()
+        .filter(kept_subscriptions::Column::Session.not_in_subquery(sessions()))
+        .exec(db)
+        .await?;
+    kept_messages::Entity::delete_many()
+        .filter(kept_messages::Column::Session.not_in_subquery(sessions()))
+        .exec(db)
+        .await?;
+    kept_received::Entity::delete_many()
+        .filter(kept_received::Column::Session.not_in_subquery(sessions()))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// The rows that a batch changes.

@@ -164,6 +164,18 @@ async fn a_forgotten_session_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_came_too_late_for_a_session_is_gone_at_the_next_start() {
+    let mut house = House::new().await;
+    house.append(&mut [full(1, "one"), full(2, "two")]).await;
+    let left = house.rows().await;
+    house.append(&mut [kept(1, [KeptChange::Forgotten])]).await;
+    let late = [queued(9), subscribed("late", 1, None), KeptChange::Received { packet_id: 3 }];
+    house.append(&mut [kept(1, late)]).await;
+    let house = house.restarted().await;
+    assert_eq!(house.rows().await, left.map(|rows| rows / 2));
+}
+
+#[tokio::test]
 async fn a_client_may_begin_anew_in_the_batch_that_forgets_its_session() {
     let mut house = House::new().await;
     house.append(&mut [full(1, "one")]).await;

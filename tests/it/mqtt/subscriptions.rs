@@ -1,7 +1,7 @@
 //! Who hears what.
 
 use crosslink::broker::front::codec::{
-    Code, Packet, Properties, Property,
+    Code, Packet, Properties,
     QoS::{AtLeastOnce, AtMostOnce},
     Subscribe, Subscription,
 };
