@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::Notify,
     time::{Duration, Instant, sleep},
@@ -23,7 +24,8 @@ use super::{
     subscriptions::{Held, Whose},
 };
 use crate::{
-    broker::Input,
+    address::Place,
+    broker::{Inbound, Input},
     model::{Keep, KeptChange, KeptId, KeptSession, SessionId, Timestamp},
 };
 
@@ -276,10 +278,16 @@ impl Front {
         self.intake.keep(vec![kept.keep(KeptChange::Forgotten)]);
     }
 
-    /// Ends sessions whose clients have been away for too long, and publishes wills when they are due.
+    /// Ends sessions whose clients have been away for too long, publishes wills when they are due, and forgets what is retained
+    /// and has expired.
     pub(super) async fn look_after_kept(&self) {
         while self.stopping.run_until_cancelled(sleep(LOOK)).await.is_some() {
             let now = Instant::now();
+            for topic in self.retained.expire(now) {
+                let gone = Inbound::new(topic, Bytes::new(), Timestamp::now(), &self.pair);
+                // No client said it: it means nothing but that nothing is kept.
+                self.intake.send(Input::Publish(Inbound { place: Place::Foreign, kept: true, ..gone }));
+            }
             let mut wills = Vec::new();
             self.kept.lock().retain(|client_id, kept| {
                 let mut memory = kept.memory();

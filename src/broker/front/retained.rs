@@ -76,6 +76,23 @@ impl RetainedMessages {
         true
     }
 
+    /// Forgets what is worth nothing any more, and tells the topics.
+    pub fn expire(&self, now: Instant) -> Vec<String> {
+        let over = |standing: &Standing| standing.expires.is_some_and(|expires| expires <= now);
+        if !self.0.read().unwrap_or_else(PoisonError::into_inner).messages.values().any(over) {
+            return Vec::new();
+        }
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Kept { messages, bytes } = &mut *kept;
+        let expired = messages.extract_if(|_, standing| over(standing));
+        expired
+            .map(|(topic, standing)| {
+                *bytes -= size(&standing.message);
+                topic
+            })
+            .collect()
+    }
+
     /// Every message whose topic belongs to `filter`, and when it expires, if it does.
     pub fn matching(&self, filter: &str) -> Vec<(Retained, Option<Instant>)> {
         let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -17,6 +17,7 @@ use crosslink::{
     gateway::Gateway,
 };
 use reqwest::{Method, StatusCode};
+use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -77,6 +78,19 @@ impl House {
 
     pub fn database(&self) -> PathBuf {
         self.config.database.clone()
+    }
+
+    /// How many rows a table has at the moment.
+    pub async fn rows(&self, table: &str) -> i64 {
+        let url = format!("sqlite://{}?mode=ro", self.config.database.display());
+        let database = Database::connect(url).await.unwrap();
+        let counted = database.query_one_raw(Statement::from_string(
+            DbBackend::Sqlite,
+            format!("SELECT count(*) AS counted FROM {table}"),
+        ));
+        let rows = counted.await.unwrap().unwrap().try_get("", "counted").unwrap();
+        database.close().await.unwrap();
+        rows
     }
 
     pub fn mqtt_addr(&self) -> SocketAddr {

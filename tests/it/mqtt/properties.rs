@@ -7,7 +7,7 @@ use crosslink::broker::front::codec::{
     SubAck, Subscribe,
 };
 
-use crate::harness::{Client, House, client::subscription};
+use crate::harness::{Client, House, client::subscription, until};
 
 fn travelling() -> Vec<Property> {
     vec![
@@ -103,6 +103,11 @@ async fn what_has_expired_reaches_nobody() {
     let mut late = house.client("late").connect_v5().await;
     late.subscribe("a", AtLeastOnce).await;
     late.hears_nothing().await;
+    until("nothing is retained on disk", async || match house.rows("retained").await {
+        0 => Ok(()),
+        rows => Err(rows.into()),
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
