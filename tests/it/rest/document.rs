@@ -204,6 +204,7 @@ async fn every_answer_is_as_it_is_described() {
         (Method::POST, "/api/v1/commands/execute", token),
         (Method::GET, "/api/v1/commands", Value::Null),
         (Method::GET, "/api/v1/clients", Value::Null),
+        (Method::GET, "/api/v1/clients/refused", Value::Null),
         (Method::GET, "/api/v1/rejections", Value::Null),
         (Method::GET, "/api/v1/rejections/counts", Value::Null),
         (Method::POST, "/api/v1/rejections/replay", json!({ "after": 0 })),
