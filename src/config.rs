@@ -32,7 +32,7 @@ pub struct Config {
     /// MQTT connections of clients at a time, over TCP and WebSocket.
     pub max_connections: usize,
     /// Those of one IP address; loopback has no bound of its own.
-    pub max_connections_per_address: usize,
+    pub max_per_address: usize,
     /// A client that ends badly so often within a minute is refused for a minute. None never is.
     pub max_flaps: Option<usize>,
     pub demo: bool,
@@ -94,7 +94,6 @@ pub enum Kind {
 
 const DOORS: &str = "Doors (ADDRESS is 127.0.0.1:1883, or `off`; port 0 picks a free one)";
 const DEVICES: &str = "Devices";
-const BOUNDS: &str = "Bounds";
 const STORAGE: &str = "Storage";
 const START: &str = "Configuration and logs";
 
@@ -110,21 +109,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text("pair", "A,B", "raspberry,esp32", DEVICES, "The two devices that are cross-linked"),
     Setting::switch("arm-hazards", DEVICES, "Commands that can hurt take two steps: arm, then execute"),
     Setting::switch("demo", DEVICES, "Start the simulated pair and a rig inside"),
-    Setting::text("max-connections", "COUNT", "4096", BOUNDS, "MQTT clients that are connected at a time"),
-    Setting::text(
-        "max-connections-per-address",
-        "COUNT",
-        "256",
-        BOUNDS,
-        "Those of one IP address; loopback has no bound of its own",
-    ),
-    Setting::text(
-        "max-flaps",
-        "COUNT",
-        "15",
-        BOUNDS,
-        "A client that breaks off so often within a minute is refused for a minute; or `off`",
-    ),
+    Setting::text("max-connections", "COUNT", "4096", DEVICES, "MQTT clients at a time"),
+    Setting::text("max-per-address", "COUNT", "256", DEVICES, "Those of one address, but for loopback"),
+    Setting::text("max-flaps", "COUNT", "15", DEVICES, "Breaks a minute until a client is refused; or `off`"),
     Setting::text("database", "URL", "sqlite://crosslink.db", STORAGE, "Where everything is kept"),
     Setting::text("durability", "LEVEL", "full", STORAGE, "`full` survives a power cut, `normal` is faster"),
     Setting::text("log", "LEVELS", "info", START, "error, warn, info, debug, trace, off; or per module"),

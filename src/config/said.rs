@@ -126,7 +126,7 @@ impl Said {
             allow_origin: self.of("allow-origin").origins()?,
             arm_hazards: self.of("arm-hazards").boolean()?,
             max_connections: self.of("max-connections").count(MAX_CONNECTIONS)?,
-            max_connections_per_address: self.of("max-connections-per-address").count(MAX_CONNECTIONS)?,
+            max_per_address: self.of("max-per-address").count(MAX_CONNECTIONS)?,
             max_flaps: self.of("max-flaps").count_or_off(MAX_FLAPS)?,
             demo: self.of("demo").boolean()?,
             log: self.of("log").levels()?,
@@ -509,10 +509,10 @@ mod tests {
     #[test]
     fn a_bound_is_a_count_within_its_own_bounds() {
         let config = Config::default();
-        assert_eq!((config.max_connections, config.max_connections_per_address), (4_096, 256));
+        assert_eq!((config.max_connections, config.max_per_address), (4_096, 256));
         assert_eq!(config.max_flaps, Some(15));
-        let config = said("--max-connections 10000 --max-connections-per-address 1 --max-flaps 3").unwrap();
-        assert_eq!((config.max_connections, config.max_connections_per_address), (10_000, 1));
+        let config = said("--max-connections 10000 --max-per-address 1 --max-flaps 3").unwrap();
+        assert_eq!((config.max_connections, config.max_per_address), (10_000, 1));
         assert_eq!(config.max_flaps, Some(3));
         assert_eq!(in_file("max-connections = 7").unwrap().max_connections, 7);
         for written in ["0", "10001", "-1", "1e3", "many", "off"] {

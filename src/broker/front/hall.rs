@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::SessionId;
 
 /// Connections that wait: as many devices may come at once after a power cut, and each costs a task and a socket.
-const MAX_WAITING: usize = 1_024;
+const MAX_WAITING: usize = 512;
 
 /// Counts everybody who is here.
 pub struct Hall {

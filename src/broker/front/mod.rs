@@ -114,7 +114,7 @@ impl Broker {
             retained: RetainedMessages::restored(retained),
             services: Services::default(),
             clients: Arc::default(),
-            hall: Hall::new(config.max_connections, config.max_connections_per_address),
+            hall: Hall::new(config.max_connections, config.max_per_address),
             flapping: Mutex::new(Flapping::new(config.max_flaps)),
             crowd: Seldom::default(),
             last_session: AtomicI64::new(0),
