@@ -29,11 +29,22 @@ pub struct Config {
     pub allow_host: Vec<String>,
     /// Origins, beside the gateway's own, whose pages may use it.
     pub allow_origin: Vec<String>,
+    /// MQTT connections of clients at a time, over TCP and WebSocket.
+    pub max_connections: usize,
+    /// Those of one IP address; loopback has no bound of its own.
+    pub max_per_address: usize,
+    /// A client that ends badly so often within a minute is refused for a minute. None never is.
+    pub max_flaps: Option<usize>,
     pub demo: bool,
     /// Levels, as `tracing` reads them: `info`, `warn,crosslink::broker=debug`.
     pub log: String,
     pub log_format: LogFormat,
 }
+
+/// The most connections that may be asked for: a Raspberry Pi still has the memory, and the router the links.
+pub const MAX_CONNECTIONS: usize = 10_000;
+/// The most flaps that may be asked for: the moment of each is remembered.
+const MAX_FLAPS: usize = 1_000;
 
 /// Where a door listens, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +109,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text("pair", "A,B", "raspberry,esp32", DEVICES, "The two devices that are cross-linked"),
     Setting::switch("arm-hazards", DEVICES, "Commands that can hurt take two steps: arm, then execute"),
     Setting::switch("demo", DEVICES, "Start the simulated pair and a rig inside"),
+    Setting::text("max-connections", "COUNT", "4096", DEVICES, "MQTT clients at a time"),
+    Setting::text("max-per-address", "COUNT", "256", DEVICES, "Those of one address, but for loopback"),
+    Setting::text("max-flaps", "COUNT", "15", DEVICES, "Breaks a minute until a client is refused; or `off`"),
     Setting::text("database", "URL", "sqlite://crosslink.db", STORAGE, "Where everything is kept"),
     Setting::text("durability", "LEVEL", "full", STORAGE, "`full` survives a power cut, `normal` is faster"),
     Setting::text("log", "LEVELS", "info", START, "error, warn, info, debug, trace, off; or per module"),

@@ -36,7 +36,7 @@ use tracing::{debug, warn};
 use crate::{
     app::App,
     asyncapi,
-    broker::cannot_listen,
+    broker::{cannot_listen, seldom::Seldom},
     config::Config,
     desk::LONGEST_TIMEOUT,
     error::Error,
@@ -100,6 +100,7 @@ impl Server {
     /// Accepts connections until the gateway stops, each into a task of its own.
     async fn run(self, socket: TcpListener, places: Arc<Semaphore>) {
         let mut connections = JoinSet::new();
+        let troubles = Seldom::default();
         loop {
             let accepted = tokio::select! {
                 () = self.stopping.cancelled() => break,
@@ -115,7 +116,12 @@ impl Server {
                     connections.spawn(self.clone().converse(stream, peer, place));
                 }
                 Err(why) => {
-                    warn!("cannot accept a connection: {why}");
+                    if let Some(times) = troubles.again(Instant::now().into_std()) {
+                        warn!(
+                            times,
+                            "cannot accept a connection: {why} (tried {times} times since it was last said)"
+                        );
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -18,6 +18,11 @@ const SILENT_PERIODS: u32 = 3;
 const GONE: Duration = Duration::from_secs(45);
 /// Intervals between readings that the period is the median of: old ones must not hide a new pace.
 const INTERVALS: usize = 15;
+/// A device that goes, or is taken over, so often within so long is flapping.
+const FLAPS: usize = 5;
+const FLAPPING: Duration = Duration::from_secs(60);
+/// Of a device that is flapping so little is told: it must not fill the journal.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// What the machine is told.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +78,12 @@ struct Track {
     last_reading: Option<Timestamp>,
     /// When it counts as gone if nothing is heard of it.
     gone_at: Option<Instant>,
+    /// When it went, the last times.
+    flaps: VecDeque<Instant>,
+    /// When something was told of it.
+    told: Option<Instant>,
+    /// The last change, not told yet because the device is flapping.
+    held: Option<PresenceChange>,
 }
 
 /// One session.
@@ -111,8 +122,14 @@ impl Watch {
         (watch, changes)
     }
 
-    /// What follows from a signal, in order.
+    /// What follows from a signal, in order. Of a device that is flapping some is left out; the last comes out
+    /// with the time.
     pub fn observe(&mut self, signal: Signal<'_>, at: Timestamp, now: Instant) -> Vec<PresenceChange> {
+        let changes = self.changes(signal, at, now);
+        self.paced(changes, now)
+    }
+
+    fn changes(&mut self, signal: Signal<'_>, at: Timestamp, now: Instant) -> Vec<PresenceChange> {
         match signal {
             Signal::Started { session, client_id, will } => {
                 self.start(session, client_id, will);
@@ -165,6 +182,8 @@ impl Watch {
                 changes.push(track.turn(device, Status::Offline, PresenceReason::Silence, at));
             }
         }
+        let mut changes = self.paced(changes, now);
+        changes.extend(self.devices.values_mut().filter_map(|track| track.released(now)));
         changes
     }
 
@@ -180,6 +199,11 @@ impl Watch {
     /// How a device stands, if it was ever heard.
     pub fn status(&self, device: &str) -> Option<Status> {
         self.devices.get(device).map(|track| track.presence.status)
+    }
+
+    fn paced(&mut self, changes: Vec<PresenceChange>, now: Instant) -> Vec<PresenceChange> {
+        let paced = |change: PresenceChange| self.devices.get_mut(&change.device)?.paced(change, now);
+        changes.into_iter().filter_map(paced).collect()
     }
 
     fn start(&mut self, session: SessionId, client_id: &str, will: Option<&str>) {
@@ -356,7 +380,33 @@ impl Track {
             intervals: VecDeque::new(),
             last_reading: None,
             gone_at: None,
+            flaps: VecDeque::new(),
+            told: None,
+            held: None,
         }
+    }
+
+    /// The change, marked and held back if the device is flapping.
+    fn paced(&mut self, mut change: PresenceChange, now: Instant) -> Option<PresenceChange> {
+        let Presence { status, reason, .. } = change.presence;
+        if status == Status::Offline || reason == Some(PresenceReason::Takeover) {
+            if self.flaps.len() == FLAPS {
+                self.flaps.pop_front();
+            }
+            self.flaps.push_back(now);
+        }
+        change.flapping =
+            self.flaps.len() == FLAPS && self.flaps.front().is_some_and(|first| now < *first + FLAPPING);
+        self.held = Some(change);
+        self.released(now)
+    }
+
+    /// What was held back, if it is time to tell it.
+    fn released(&mut self, now: Instant) -> Option<PresenceChange> {
+        let waits = |told: Instant| now < told + TOLD_EVERY;
+        let change = self.held.take_if(|held| !(held.flapping && self.told.is_some_and(waits)))?;
+        self.told = Some(now);
+        Some(change)
     }
 
     /// Whether this is the session that is named.
@@ -409,6 +459,7 @@ impl Track {
     }
 
     fn change(&self, device: &str, at: Timestamp) -> PresenceChange {
-        PresenceChange { seq: Seq::ZERO, at, device: device.to_owned(), presence: self.presence.clone() }
+        let (device, presence) = (device.to_owned(), self.presence.clone());
+        PresenceChange { seq: Seq::ZERO, at, device, flapping: false, presence }
     }
 }

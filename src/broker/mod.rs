@@ -5,6 +5,7 @@
 
 pub mod front;
 pub mod router;
+pub mod seldom;
 
 use std::{
     io,

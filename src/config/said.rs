@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, Durability, Flags, Kind, Listen, LogFormat, SETTINGS, Setting};
+use super::{
+    Config, Durability, Flags, Kind, Listen, LogFormat, MAX_CONNECTIONS, MAX_FLAPS, SETTINGS, Setting,
+};
 use crate::{address, error::Error, model::Pair};
 
 /// What was said, by name, and where.
@@ -123,6 +125,9 @@ impl Said {
             allow_host: self.of("allow-host").hosts()?,
             allow_origin: self.of("allow-origin").origins()?,
             arm_hazards: self.of("arm-hazards").boolean()?,
+            max_connections: self.of("max-connections").count(MAX_CONNECTIONS)?,
+            max_per_address: self.of("max-per-address").count(MAX_CONNECTIONS)?,
+            max_flaps: self.of("max-flaps").count_or_off(MAX_FLAPS)?,
             demo: self.of("demo").boolean()?,
             log: self.of("log").levels()?,
             log_format: self
@@ -172,6 +177,26 @@ impl Saying {
             "false" | "0" => Ok(false),
             other => Err(self.wrong(format_args!("{other:?} is neither yes nor no: write true or false"))),
         }
+    }
+
+    fn count(&self, most: usize) -> Result<usize, Error> {
+        self.counted(most).ok_or_else(|| {
+            self.wrong(format_args!("{:?} is no count: write a number from 1 to {most}", self.text))
+        })
+    }
+
+    fn count_or_off(&self, most: usize) -> Result<Option<usize>, Error> {
+        if matches!(self.text.as_str(), "off" | "0") {
+            return Ok(None);
+        }
+        self.counted(most).map(Some).ok_or_else(|| {
+            let text = &self.text;
+            self.wrong(format_args!("{text:?} is no count: write a number from 1 to {most}, or \"off\""))
+        })
+    }
+
+    fn counted(&self, most: usize) -> Option<usize> {
+        self.text.parse().ok().filter(|count| (1..=most).contains(count))
     }
 
     fn listen(&self, usual_port: u16, open: bool) -> Result<Listen, Error> {
@@ -479,6 +504,28 @@ mod tests {
         assert!(refusal("--durability fast").ends_with("write full or normal"));
         assert_eq!(said("--log-format json").unwrap().log_format, LogFormat::Json);
         assert!(refusal("--log-format xml").ends_with("write text or json"));
+    }
+
+    #[test]
+    fn a_bound_is_a_count_within_its_own_bounds() {
+        let config = Config::default();
+        assert_eq!((config.max_connections, config.max_per_address), (4_096, 256));
+        assert_eq!(config.max_flaps, Some(15));
+        let config = said("--max-connections 10000 --max-per-address 1 --max-flaps 3").unwrap();
+        assert_eq!((config.max_connections, config.max_per_address), (10_000, 1));
+        assert_eq!(config.max_flaps, Some(3));
+        assert_eq!(in_file("max-connections = 7").unwrap().max_connections, 7);
+        for written in ["0", "10001", "-1", "1e3", "many", "off"] {
+            let refusal = refusal(&format!("--max-connections={written}"));
+            assert!(refusal.ends_with("is no count: write a number from 1 to 10000"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn clients_that_flap_may_be_left_alone() {
+        assert_eq!(in_variable("CROSSLINK_MAX_FLAPS", "off").unwrap().max_flaps, None);
+        assert_eq!(in_file("max-flaps = 0").unwrap().max_flaps, None);
+        assert!(refusal("--max-flaps 1001").ends_with("write a number from 1 to 1000, or \"off\""));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::{
 use crate::{
     catalog::{self, KINDS},
     model::{
-        ClientSession, CommandRecord, Rejection, RejectionCount, Seq, ServiceName, ServiceReading, Timestamp,
+        ClientSession, CommandRecord, RefusedClient, Rejection, RejectionCount, Seq, ServiceName,
+        ServiceReading, Timestamp,
     },
     registry::ServiceFilter,
     store::{CommandFilter, RejectionFilter},
@@ -186,5 +187,19 @@ impl Query {
         count(context, window.entries())?;
         let page = app(context).broker.clients(window.part);
         Ok(window.connection(page, |client| client.session.0))
+    }
+
+    /// Who is refused for a while because it broke off too often; the latest first.
+    #[graphql(complexity = "paging::complexity(first, None, child_complexity)")]
+    async fn refused_clients(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 1000; 100 when it is not given.")] first: Option<i32>,
+    ) -> Result<Vec<RefusedClient>, Problem> {
+        let limit = paging::limit("first", first)?;
+        count(context, limit as usize)?;
+        let mut refused = app(context).broker.refused_clients();
+        refused.truncate(limit as usize);
+        Ok(refused)
     }
 }

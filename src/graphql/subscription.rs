@@ -341,6 +341,7 @@ fn standing(device: &Device) -> PresenceChange {
         seq: device.presence_seq,
         at: device.presence.since.unwrap_or_else(Timestamp::now),
         device: device.name.clone(),
+        flapping: false,
         presence: device.presence.clone(),
     }
 }

@@ -31,6 +31,23 @@ pub struct ClientSession {
     pub in_flight: u32,
     /// When it published last. Null when it never has.
     pub last_message_at: Option<Timestamp>,
+    /// It broke off so often that it is refused for a while when it comes anew.
+    pub flapping: bool,
+}
+
+/// A client that broke off so often that it is kept out for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, SimpleObject, ToSchema)]
+pub struct RefusedClient {
+    /// By which it is refused.
+    pub client_id: String,
+    /// Address and port that it came from last.
+    pub address: String,
+    /// When it broke off once too often.
+    pub since: Timestamp,
+    /// From then on it is let in again.
+    pub until: Timestamp,
+    /// How often it came since.
+    pub attempts: u32,
 }
 
 /// A subscription.

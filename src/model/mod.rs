@@ -16,7 +16,7 @@ mod service;
 use bytes::Bytes;
 
 pub use self::{
-    client::{ClientSession, ProtocolVersion, TopicFilter},
+    client::{ClientSession, ProtocolVersion, RefusedClient, TopicFilter},
     command::{Action, Answer, CommandRecord, CommandState, Delivery, Mismatch, Surface, Target},
     kept::{Keep, KeptChange, KeptId, KeptMessage, KeptSession, KeptSubscription},
     page::{Cursor, Page, Part},

@@ -130,6 +130,8 @@ pub struct PresenceChange {
     pub at: Timestamp,
     /// Whose presence changed.
     pub device: String,
+    /// It comes and goes: of its changes one a second is told, and the last of them always is.
+    pub flapping: bool,
     #[graphql(flatten)]
     #[serde(flatten)]
     pub presence: Presence,

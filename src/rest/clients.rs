@@ -8,15 +8,16 @@ use super::{
     answers::{WhenListing, WhenSeen},
     etag::Tagged,
     examples,
-    paging::Limit,
+    paging::{Limit, Nothing},
     problem::{Problem, Query},
 };
 use crate::{
     app::App,
-    model::{ClientSession, Cursor, Page, Part},
+    model::{ClientSession, Cursor, Page, Part, RefusedClient},
 };
 
 type ClientSessionPage = Page<ClientSession>;
+type RefusedClientPage = Page<RefusedClient>;
 
 /// A part of the clients.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -46,4 +47,18 @@ pub async fn list(
     Query(asked): Query<Clients>,
 ) -> Result<Tagged<ClientSessionPage>, Problem> {
     Ok(Tagged(app.broker.clients(Part::of(asked.after, asked.limit.0))))
+}
+
+/// Who is kept out for a while.
+///
+/// All clients that broke off so often that they are refused until a moment, the latest first; see `--max-flaps`.
+#[utoipa::path(get, path = "/api/v1/clients/refused", tag = "clients", operation_id = "list_refused_clients",
+    responses(
+        (status = 200, description = "All of them", body = RefusedClientPage, example = json!(examples::refused_clients())),
+        WhenSeen, WhenListing))]
+pub async fn refused(
+    State(app): State<App>,
+    Query(Nothing {}): Query<Nothing>,
+) -> Result<Tagged<RefusedClientPage>, Problem> {
+    Ok(Tagged(Page { items: app.broker.refused_clients(), next: None }))
 }

@@ -17,9 +17,9 @@ use crate::{
     devices::Mode,
     model::{
         Action, Answer, ClientSession, CommandRecord, CommandState, Cursor, Delivery, Evidence, Mismatch,
-        Page, Presence, PresenceChange, PresenceReason, ProtocolVersion, Reading, Rejection, RejectionCount,
-        RejectionReason, Replay, ReplayOutcome, Seq, ServiceName, ServiceState, ServiceTopic, SessionId,
-        Status, Surface, Target, Timestamp, TopicFilter,
+        Page, Presence, PresenceChange, PresenceReason, ProtocolVersion, Reading, RefusedClient, Rejection,
+        RejectionCount, RejectionReason, Replay, ReplayOutcome, Seq, ServiceName, ServiceState, ServiceTopic,
+        SessionId, Status, Surface, Target, Timestamp, TopicFilter,
     },
 };
 
@@ -55,7 +55,8 @@ pub fn readings() -> Page<Reading> {
 }
 
 pub fn presence() -> Page<PresenceChange> {
-    let change = PresenceChange { seq: Seq(4200), at: AT, device: "esp32".to_owned(), presence: online() };
+    let (device, presence) = ("esp32".to_owned(), online());
+    let change = PresenceChange { seq: Seq(4200), at: AT, device, flapping: false, presence };
     Page { items: vec![change], next: None }
 }
 
@@ -271,6 +272,18 @@ pub fn clients() -> Page<ClientSession> {
         queued: 0,
         in_flight: 0,
         last_message_at: Some(AT),
+        flapping: false,
+    };
+    Page { items: vec![client], next: None }
+}
+
+pub fn refused_clients() -> Page<RefusedClient> {
+    let client = RefusedClient {
+        client_id: "esp32-a1b2".to_owned(),
+        address: "192.168.1.31:50114".to_owned(),
+        since: AT,
+        until: Timestamp(AT.0 + 60_000_000),
+        attempts: 12,
     };
     Page { items: vec![client], next: None }
 }

@@ -23,13 +23,19 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const COMMIT_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 const COMMIT_SECONDS: &str = "crosslink_commit_seconds";
 
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("crosslink_aliases_total", "Messages on a topic that is spelt in another way than the gateway does"),
     ("crosslink_http_refused_total", "HTTP connections refused because there were too many"),
     ("crosslink_journal_entries_total", "Entries written to the journal"),
     ("crosslink_journal_failures_total", "Batches that the journal could not write at the first try"),
     ("crosslink_mqtt_dropped_total", "Messages that a slow client did not get"),
     ("crosslink_mqtt_expired_commands_total", "Commands that left a stalled client's queue"),
+    ("crosslink_mqtt_flapping_refused_total", "Connections refused because their client broke off too often"),
+    (
+        "crosslink_mqtt_flapping_total",
+        "Times that a client broke off once too often, and was refused from then on",
+    ),
+    ("crosslink_mqtt_gave_way_total", "Connections that had said nothing when others needed their room"),
     ("crosslink_mqtt_received_total", "Messages that clients published"),
     ("crosslink_mqtt_refused_total", "Connections refused because there were too many"),
     ("crosslink_rejections_total", "Messages that could not be understood"),

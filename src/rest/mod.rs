@@ -76,6 +76,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rejections::counts))
         .routes(routes!(rejections::replay))
         .routes(routes!(clients::list))
+        .routes(routes!(clients::refused))
         .routes(routes!(frames::numbers))
         .routes(routes!(frames::picture))
         // Nobody asked these paths in another way before: there is nothing to be told about methods.

@@ -212,7 +212,7 @@ impl Batch {
             }
             Event::Presence(change) => {
                 let source = self.source(class::DEVICE, &change.device, at, memory);
-                let body = serde_json::to_vec(&PresenceBody::of(&change.presence));
+                let body = serde_json::to_vec(&PresenceBody::of(change));
                 (kind::PRESENCE, Some(source), Some(body.map_err(Error::internal)?))
             }
             Event::Session(change) => {

@@ -134,7 +134,8 @@ pub(super) fn presence(device: &str) -> Draft {
         client_id: Some("client".into()),
         session: Some(SessionId(7)),
     };
-    event(Event::Presence(PresenceChange { seq: Seq::ZERO, at: AT, device: device.into(), presence }))
+    let device = device.into();
+    event(Event::Presence(PresenceChange { seq: Seq::ZERO, at: AT, device, flapping: true, presence }))
 }
 
 pub(super) fn session() -> Draft {

@@ -157,10 +157,12 @@ pub(super) struct PresenceBody {
     client_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<SessionId>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    flapping: bool,
 }
 
 impl PresenceBody {
-    pub(super) fn of(presence: &Presence) -> PresenceBody {
+    pub(super) fn of(PresenceChange { presence, flapping, .. }: &PresenceChange) -> PresenceBody {
         PresenceBody {
             status: presence.status,
             since: presence.since.map(|at| at.0),
@@ -168,6 +170,7 @@ impl PresenceBody {
             last_message_at: presence.last_message_at.map(|at| at.0),
             client_id: presence.client_id.clone(),
             session: presence.session,
+            flapping: *flapping,
         }
     }
 
@@ -180,7 +183,7 @@ impl PresenceBody {
             client_id: self.client_id,
             session: self.session,
         };
-        PresenceChange { seq, at, device, presence }
+        PresenceChange { seq, at, device, flapping: self.flapping, presence }
     }
 }
 

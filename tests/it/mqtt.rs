@@ -1,6 +1,8 @@
 //! The broker as MQTT clients see it, in both versions.
 
 mod backlog;
+mod bounds;
+mod crowds;
 mod messages;
 mod persistence;
 mod properties;

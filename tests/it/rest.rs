@@ -104,6 +104,7 @@ async fn what_nobody_has_described_is_asked_in_vain() {
         "/api/v1/commands",
         "/api/v1/commands/1",
         "/api/v1/clients",
+        "/api/v1/clients/refused",
         "/api/v1/rejections",
         "/api/v1/rejections/counts",
     ] {

@@ -250,6 +250,7 @@ async fn a_list_by_rest_costs_one_statement_however_long_it_is() {
         ("/api/v1/rejections?reason=NOT_JSON", 1),
         ("/api/v1/rejections/counts", 1),
         ("/api/v1/clients", 0),
+        ("/api/v1/clients/refused", 0),
     ] {
         let cost = gateway.cost(async || drop(gateway.get(path).await)).await;
         assert_eq!(cost, most, "{path}");

@@ -1,18 +1,22 @@
 //! How a connection becomes a session, and what is left of it at its end.
 
-use std::sync::Arc;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+};
 
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
     Arrival, Front,
     clients::Late,
     codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
+    hall::{Full, Pass, Waiting},
     kept::MAX_EXPIRY,
     session::{Farewell, MAX_PACKET, MAX_UNSETTLED, Session, Who},
     subscriptions::is_topic,
@@ -27,6 +31,8 @@ use crate::{
 
 /// From the beginning of a connection to its CONNECT, handshakes included.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest CONNECT, in bytes: a will of 64 KiB, the most that there can be, and names beside it.
+const MAX_CONNECT: usize = 128 * 1024;
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
 
@@ -36,30 +42,34 @@ where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let Arrival { session: id, peer, deadline } = arrival;
+    let Arrival { session: id, peer, deadline, waiting } = arrival;
     let mut input = BytesMut::new();
     let mut writer = Writer::new(writer);
     let connect = tokio::time::timeout_at(deadline, first_packet(&mut reader, &mut input));
-    let connect = match front.stopping.run_until_cancelled(connect).await {
-        None => return,
+    let connect = match waiting.meanwhile(connect).await {
+        None => return debug!(%peer, "{peer} gives way before it has said CONNECT"),
         Some(Ok(Ok(connect))) => connect,
         Some(Ok(Err((code, why)))) => {
             debug!(%peer, "refused a connection from {peer}: {why}");
             if code == Code::UNSUPPORTED_VERSION {
-                writer.finish(&refusal(code), Version::V4).await;
+                waiting.meanwhile(writer.finish(&refusal(code, None), Version::V4)).await;
             }
             return;
         }
         Some(Err(_)) => return debug!(%peer, "no CONNECT from {peer} in time"),
     };
     let version = connect.version;
-    let (client_id, properties) = match admit(&front, &connect, id) {
-        Ok(admitted) => admitted,
-        Err(code) => {
+    let admitted = admit(&front, &connect, id).map_err(|code| (code, None));
+    let passed = admitted.and_then(|admitted| Ok((pass(&front, &admitted.0, peer, &waiting)?, admitted)));
+    let (_pass, (client_id, properties)) = match passed {
+        Ok(passed) => passed,
+        Err((code, why)) => {
             debug!(%peer, client_id = connect.client_id, "refused {:?} from {peer}: {code}", connect.client_id);
-            return writer.finish(&refusal(code), version).await;
+            waiting.meanwhile(writer.finish(&refusal(code, why), version)).await;
+            return;
         }
     };
+    drop(waiting);
     let mut accepted = ConnAck { session_present: false, code: Code::SUCCESS, properties };
     let vitals = Arc::new(Vitals::new(client_id.clone(), peer, version, connect.keep_alive, id));
     let mut place = match front.clients.enter(&client_id, id, &vitals).await {
@@ -69,6 +79,7 @@ where
             // Whoever made room for this one has named it; now it hands on.
             let at = Timestamp::now();
             let (end, successor) = (SessionEnd::Takeover, Some(newer));
+            front.flaps(&client_id, peer, end);
             let address = peer.to_string();
             let ended = Ended { session: id, client_id, address, at, end, will_published: false, successor };
             front.intake.send(Input::Ended(ended));
@@ -112,7 +123,7 @@ async fn first_packet(
     input: &mut BytesMut,
 ) -> Result<Box<Connect>, (Code, String)> {
     loop {
-        match codec::decode(input, None, MAX_PACKET) {
+        match codec::decode(input, None, MAX_CONNECT) {
             Ok(Some(Packet::Connect(connect))) => return Ok(connect),
             Ok(Some(_)) => return Err((Code::PROTOCOL_ERROR, "it did not begin with CONNECT".into())),
             Ok(None) => {}
@@ -145,9 +156,38 @@ impl Farewell {
     }
 }
 
-fn refusal(code: Code) -> Packet {
-    let properties = Properties::from_iter([Property::ReasonString(code.to_string())]);
+/// `why` is for a person to read, where the code does not say it all and MQTT has words for it.
+fn refusal(code: Code, why: Option<String>) -> Packet {
+    let why = why.unwrap_or_else(|| code.to_string());
+    let properties = Properties::from_iter([Property::ReasonString(why)]);
     Packet::ConnAck(ConnAck { session_present: false, code, properties })
+}
+
+/// A place for a client that may come in, or why there is none.
+fn pass(
+    front: &Front,
+    client_id: &str,
+    peer: SocketAddr,
+    waiting: &Waiting,
+) -> Result<Pass, (Code, Option<String>)> {
+    let now = Instant::now().into_std();
+    let flaps = front.flapping.lock().unwrap_or_else(PoisonError::into_inner).refuses(client_id, peer, now);
+    if let Some(left) = flaps {
+        metrics::counter!("crosslink_mqtt_flapping_refused_total").increment(1);
+        let why = format!("this client id broke off too often; try again in {} s", left.as_secs() + 1);
+        return Err((Code::CONNECTION_RATE_EXCEEDED, Some(why)));
+    }
+    waiting.pass().map_err(|full| {
+        metrics::counter!("crosslink_mqtt_refused_total").increment(1);
+        let (code, why) = match full {
+            Full::Everywhere => (Code::SERVER_BUSY, "as many clients are connected as may be"),
+            Full::Here => (Code::QUOTA_EXCEEDED, "as many clients of this address are connected as may be"),
+        };
+        if let Some(times) = front.crowd.again(now) {
+            warn!(%peer, times, "refused {client_id} from {peer}: {why} ({times} since it was last said)");
+        }
+        (code, Some(why.to_owned()))
+    })
 }
 
 /// Whether a client may come in, under which name, and what it has to know.

@@ -5,13 +5,15 @@ use std::{io, net::SocketAddr, sync::Arc};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::OwnedSemaphorePermit,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 use tracing::warn;
 
 use super::{Arrival, Front, connect, websocket};
-use crate::{broker::cannot_listen, error::Error};
+use crate::{
+    broker::{cannot_listen, seldom::Seldom},
+    error::Error,
+};
 
 /// After the system refused a connection, for want of file descriptors perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +46,7 @@ where
     let listener = TcpListener::bind(address).await.map_err(|why| cannot_listen(flag, address, &why))?;
     let bound = listener.local_addr().map_err(Error::internal)?;
     let tasks = front.tasks.clone();
+    let troubles = Seldom::default();
     tasks.spawn(async move {
         loop {
             let accepted = tokio::select! {
@@ -52,29 +55,26 @@ where
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    let Ok(permit) = front.connections.clone().try_acquire_owned() else {
-                        metrics::counter!("crosslink_mqtt_refused_total").increment(1);
-                        continue;
-                    };
                     if let Err(why) = prepare(&socket) {
                         warn!(%peer, "cannot prepare the connection of {peer}: {why}");
                     }
                     let arrival = front.arrival(peer);
-                    front.tasks.spawn(hold(permit, serve(front.clone(), socket, arrival)));
+                    front.tasks.spawn(serve(front.clone(), socket, arrival));
                 }
                 Err(why) => {
-                    warn!("cannot accept a connection: {why}");
+                    if let Some(times) = troubles.again(Instant::now().into_std()) {
+                        warn!(
+                            times,
+                            "cannot accept a connection: {why} (tried {times} times since it was last said)"
+                        );
+                    }
+                    front.hall.make_room();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     });
     Ok(bound)
-}
-
-/// Keeps a connection's place until it has ended.
-async fn hold(_permit: OwnedSemaphorePermit, session: impl Future<Output = ()>) {
-    session.await;
 }
 
 fn prepare(socket: &TcpStream) -> io::Result<()> {

@@ -6,6 +6,8 @@
 mod clients;
 pub mod codec;
 mod connect;
+mod flapping;
+mod hall;
 mod kept;
 mod listener;
 mod outgoing;
@@ -20,21 +22,21 @@ use std::{
     collections::HashSet,
     net::SocketAddr,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::Semaphore,
-    time::{Duration, Instant},
-};
+use tokio::time::{Duration, Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
 
 use self::{
     clients::Clients,
     codec::{Properties, QoS},
+    flapping::Flapping,
+    hall::{Hall, Waiting},
     kept::KeptSessions,
     outgoing::{COMMAND_LIFE, Delivery},
     retained::RetainedMessages,
@@ -43,19 +45,20 @@ use self::{
 use super::{
     Inbound, Intake,
     router::{Header, Router},
+    seldom::Seldom,
 };
 use crate::{
     address::{Address, PRESENCE, Place, is_command},
-    config::Config,
+    config::{self, Config},
     error::Error,
     model::{
-        ClientSession, Keep, KeptSession, Page, Pair, Part, RejectionReason, Retained, Seq, ServiceName,
-        SessionId, Timestamp,
+        ClientSession, Keep, KeptSession, Page, Pair, Part, RefusedClient, RejectionReason, Retained, Seq,
+        ServiceName, SessionEnd, SessionId, Timestamp,
     },
 };
 
-/// Connections that are served at a time; a Raspberry Pi serves them all.
-pub const MAX_CONNECTIONS: usize = 4_096;
+/// Clients that are connected at a time, however many are asked for.
+pub const MAX_CONNECTIONS: usize = config::MAX_CONNECTIONS;
 /// The longest payload in the gateway's namespaces: what is kept must be small enough to be kept.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
 
@@ -89,7 +92,10 @@ struct Front {
     kept: KeptSessions,
     services: Services,
     clients: Arc<Clients>,
-    connections: Arc<Semaphore>,
+    hall: Arc<Hall>,
+    flapping: Mutex<Flapping>,
+    /// Connections that were refused for want of a place.
+    crowd: Seldom,
     last_session: AtomicI64,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -118,7 +124,9 @@ impl Broker {
             kept: KeptSessions::default(),
             services: Services::default(),
             clients: Arc::default(),
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            hall: Hall::new(config.max_connections, config.max_per_address),
+            flapping: Mutex::new(Flapping::new(config.max_flaps)),
+            crowd: Seldom::default(),
             last_session: AtomicI64::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -194,7 +202,17 @@ impl Broker {
 
     /// Who is connected, the newest connection first; on from a cursor, which is a session.
     pub fn clients(&self, part: Part) -> Page<ClientSession> {
-        self.0.clients.list(part)
+        let mut page = self.0.clients.list(part);
+        let flapping = self.0.flapping.lock().unwrap_or_else(PoisonError::into_inner);
+        for client in &mut page.items {
+            client.flapping = flapping.is_refused(&client.client_id);
+        }
+        page
+    }
+
+    /// Who is refused because it broke off too often, the latest first.
+    pub fn refused_clients(&self) -> Vec<RefusedClient> {
+        self.0.flapping.lock().unwrap_or_else(PoisonError::into_inner).list()
     }
 
     /// How many clients are connected.
@@ -229,12 +247,12 @@ impl Services {
 const GATEWAY: SessionId = SessionId(0);
 
 /// A connection that has come in.
-#[derive(Clone, Copy)]
 struct Arrival {
     session: SessionId,
     peer: SocketAddr,
     /// By then it has said CONNECT.
     deadline: Instant,
+    waiting: Waiting,
 }
 
 /// A message of a client, decoded and not yet judged.
@@ -364,6 +382,33 @@ impl Front {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)))
             .unwrap_or_default();
         let deadline = Instant::now() + connect::CONNECT_DEADLINE;
-        Arrival { session: SessionId(now.max(last + 1)), peer, deadline }
+        let session = SessionId(now.max(last + 1));
+        let waiting = self.hall.enter(session, peer, self.stopping.child_token());
+        Arrival { session, peer, deadline, waiting }
+    }
+
+    /// A client's session has ended. If that was once too often, the client is refused for a while.
+    fn flaps(self: &Arc<Front>, client_id: &Arc<str>, peer: SocketAddr, end: SessionEnd) {
+        let begins = {
+            let mut flapping = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
+            flapping.ended(client_id, peer, end, Timestamp::now(), Instant::now().into_std())
+        };
+        if !begins {
+            return;
+        }
+        metrics::counter!("crosslink_mqtt_flapping_total").increment(1);
+        let seconds = flapping::WINDOW.as_secs();
+        warn!(client_id = &**client_id, %peer, "{client_id} breaks off too often: it is refused for {seconds} s");
+        let (front, client_id) = (self.clone(), client_id.clone());
+        self.tasks.spawn(async move {
+            if front.stopping.run_until_cancelled(sleep(flapping::WINDOW)).await.is_some() {
+                let attempts =
+                    front.flapping.lock().unwrap_or_else(PoisonError::into_inner).forgive(&client_id);
+                info!(
+                    client_id = &*client_id,
+                    attempts, "{client_id} is let in again; it was refused {attempts} times"
+                );
+            }
+        });
     }
 }

@@ -77,7 +77,7 @@ impl Vitals {
         *self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner) = subscribed;
     }
 
-    /// As others see it now.
+    /// As others see it now; the table of those who flap is asked elsewhere.
     pub fn told(&self) -> ClientSession {
         let last_message_at = self.last_message_at.load(Ordering::Relaxed);
         let subscribed = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,6 +96,7 @@ impl Vitals {
             queued: self.queued.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             last_message_at: (last_message_at != 0).then_some(Timestamp(last_message_at)),
+            flapping: false,
         }
     }
 }

@@ -26,11 +26,11 @@ pub const SUBPROTOCOL: &str = "mqtt";
 
 /// Serves a connection to the WebSocket listener, its handshake included.
 pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, arrival: Arrival) {
-    let Arrival { peer, deadline, .. } = arrival;
+    let Arrival { peer, deadline, ref waiting, .. } = arrival;
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_PACKET)).max_frame_size(Some(MAX_PACKET));
     let handshake = tokio_tungstenite::accept_hdr_async_with_config(socket, agree(&front), Some(config));
-    let socket = match front.stopping.run_until_cancelled(timeout_at(deadline, handshake)).await {
+    let socket = match waiting.meanwhile(timeout_at(deadline, handshake)).await {
         None => return,
         Some(Ok(Ok(socket))) => socket,
         Some(Ok(Err(why))) => return debug!(%peer, "no WebSocket from {peer}: {why}"),
@@ -53,10 +53,6 @@ pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, arrival: Arrival) {
 /// Serves a WebSocket of the HTTP server.
 pub async fn serve_axum(front: Arc<Front>, socket: ws::WebSocket, peer: SocketAddr) {
     let arrival = front.arrival(peer);
-    let Ok(_permit) = front.connections.clone().try_acquire_owned() else {
-        metrics::counter!("crosslink_mqtt_refused_total").increment(1);
-        return;
-    };
     let (sink, stream) = socket.split();
     let stream = stream.filter_map(|message| {
         ready(match message {

@@ -48,6 +48,7 @@ fn asked(
         query("rejections(first: 9)"),
         query("rejectionCounts"),
         query("clients"),
+        query("refusedClients"),
         stream("sensors(after: 0)", 3),
         stream("presence", 2),
         stream("crossLink(device: \"esp32\")", 1),
@@ -90,6 +91,8 @@ async fn every_field_says_something() {
     let understood_later = &listed["rejections"]["nodes"][2]["seq"];
     understand(&house, understood_later, &serde_json::from_str(THERMOCOUPLE).unwrap()).await;
 
+    house.0.flaps(house.0.client("restless")).await;
+
     let schema = Schema::of(&house).await;
     let armed = house
         .ask("mutation { arm(firmware: \"rig\", service: \"loadcell\", command: { loadcell: true }) { token } }")
@@ -131,6 +134,9 @@ async fn every_field_says_something() {
         ("Rejection.payloadBase64", json!("bm9uc2Vuc2U=")),
         ("CrossLink.hazard", json!("NONE")),
         ("ClientSession.version", json!("MQTT_3_1_1")),
+        ("ClientSession.flapping", json!(false)),
+        ("RefusedClient.clientId", json!("restless")),
+        ("PresenceChange.flapping", json!(false)),
         ("TopicFilter.filter", json!("commands/esp32/play")),
         ("PresenceChange.reason", json!("READING")),
     ] {

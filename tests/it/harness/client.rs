@@ -85,13 +85,17 @@ impl Newcomer {
         self.will(&format!("presence/{device}/status"), "offline", QoS::AtLeastOnce, true)
     }
 
+    pub fn v5(mut self) -> Newcomer {
+        self.connect.version = Version::V5;
+        self
+    }
+
     pub async fn connect_v4(self) -> Client {
         self.admitted().await
     }
 
-    pub async fn connect_v5(mut self) -> Client {
-        self.connect.version = Version::V5;
-        self.admitted().await
+    pub async fn connect_v5(self) -> Client {
+        self.v5().admitted().await
     }
 
     /// In the version that its CONNECT says; None when the gateway closes without an answer.
@@ -129,6 +133,15 @@ impl Client {
             last_id: 0,
             acknowledges: true,
         }
+    }
+
+    /// What a person would read of why it was refused.
+    pub fn refusal(&self) -> &str {
+        let reason = self.connack.properties.iter().find_map(|property| match property {
+            Property::ReasonString(reason) => Some(reason.as_str()),
+            _ => None,
+        });
+        reason.unwrap_or_default()
     }
 
     /// From now on QoS 1 messages stay unacknowledged until the test does it.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use crosslink::{
+    broker::front::codec::Code,
     config::{Config, Durability, Listen},
     error::Error,
     gateway::Gateway,
@@ -113,6 +114,19 @@ impl House {
     /// A client without an opinion on how it connects.
     pub async fn somebody(&self, id: &str) -> Client {
         self.client(id).connect_v4().await
+    }
+
+    /// A client that breaks off until it is refused; with what it is told then.
+    pub async fn flaps(&self, newcomer: Newcomer) -> Client {
+        until("who flaps is refused", async || {
+            let client = newcomer.clone().try_connect().await.ok_or(Value::Null)?;
+            if client.connack.code != Code::SUCCESS {
+                return Ok(client);
+            }
+            client.abort();
+            Err("let in".into())
+        })
+        .await
     }
 
     /// `path` begins with a slash.

@@ -194,7 +194,7 @@ async fn who_breaks_the_protocol_is_told_and_cut_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_subscriber_may_leave_at_any_moment() {
-    let house = House::start().await;
+    let house = House::with(|config| config.max_flaps = None).await;
     let mut witness = house.somebody("witness").await;
     let mut flood = house.somebody("flood").await;
     let mut abandoned = Vec::new();
@@ -218,7 +218,7 @@ async fn a_busy_subscriber_may_leave_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_reset_while_they_connect_keep_nobody_out() {
-    let house = House::start().await;
+    let house = House::with(|config| config.max_flaps = None).await;
     for n in 0..100 {
         reset_at_once(&house, &format!("hasty-{}", n % 10)).await;
     }
@@ -235,7 +235,7 @@ async fn clients_that_reset_while_they_connect_keep_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_to_connect_is_the_one_that_stays() {
-    let house = House::start().await;
+    let house = House::with(|config| config.max_flaps = None).await;
     for _ in 0..30 {
         for _ in 0..10 {
             reset_at_once(&house, "hasty").await;
@@ -256,7 +256,7 @@ async fn reset_at_once(house: &House, id: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn noise_harms_nobody() {
-    let house = House::start().await;
+    let house = House::with(|config| config.max_flaps = None).await;
     let mut neighbour = house.somebody("neighbour").await;
     neighbour.subscribe("quiet", AtLeastOnce).await;
     let mut noise = Noise(7);

@@ -167,6 +167,7 @@ async fn every_answer_is_as_it_is_described() {
     pump.say("rig/tank", r#"{ "value": 0.5, "unit": "V" }"#).await;
     pump.say("rig/imu/gyro", r#"{ "x": 0.1, "y": -0.1, "z": 0.05, "temp": 36.5, "more": [1] }"#).await;
     pump.say("rig/imu/config", r#"{ "accel": 2, "gyro": 1 }"#).await;
+    house.flaps(house.client("restless")).await;
     let document = Document::committed();
     let mut left: BTreeSet<String> = document
         .operations()
@@ -204,6 +205,7 @@ async fn every_answer_is_as_it_is_described() {
         (Method::POST, "/api/v1/commands/execute", token),
         (Method::GET, "/api/v1/commands", Value::Null),
         (Method::GET, "/api/v1/clients", Value::Null),
+        (Method::GET, "/api/v1/clients/refused", Value::Null),
         (Method::GET, "/api/v1/rejections", Value::Null),
         (Method::GET, "/api/v1/rejections/counts", Value::Null),
         (Method::POST, "/api/v1/rejections/replay", json!({ "after": 0 })),

@@ -31,6 +31,7 @@ async fn an_answer_that_has_not_changed_is_not_sent_again() {
         "/api/v1/commands",
         &format!("/api/v1/commands/{}", sent["id"]),
         "/api/v1/clients",
+        "/api/v1/clients/refused",
         "/api/v1/rejections",
         "/api/v1/rejections/counts",
     ] {

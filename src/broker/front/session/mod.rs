@@ -388,6 +388,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         });
         let (front, client_id) = (self.front.clone(), self.client_id.clone());
         info!(client_id = &*client_id, end = ?kind, "{client_id} left: {kind:?}");
+        front.flaps(&client_id, self.peer, kind);
         for inbound in std::mem::take(&mut self.held) {
             // There is nobody left to wait.
             front.intake.send(Input::Publish(inbound));
