@@ -3,6 +3,7 @@
 mod backlog;
 mod bounds;
 mod crowds;
+mod kills;
 mod messages;
 mod persistence;
 mod properties;
