@@ -6,6 +6,7 @@ use crosslink::{
     model::{Presence, PresenceReason, SessionEnd, SessionId, Status, Timestamp},
     presence::{Signal, Watch},
 };
+use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,12 +16,14 @@ struct Story {
     begin: Instant,
     now: Instant,
     changes: Vec<(u64, Status, PresenceReason)>,
+    /// When each of the changes was told, and whether it is marked.
+    told: Vec<(Instant, bool)>,
 }
 
 impl Story {
     fn new() -> Story {
         let begin = Instant::now();
-        Story { watch: Watch::default(), begin, now: begin, changes: Vec::new() }
+        Story { watch: Watch::default(), begin, now: begin, changes: Vec::new(), told: Vec::new() }
     }
 
     /// After a start of the gateway, which knew the device.
@@ -76,6 +79,7 @@ impl Story {
         for change in changes {
             let elapsed = (self.now - self.begin).as_secs();
             self.changes.push((elapsed, change.presence.status, change.presence.reason.unwrap()));
+            self.told.push((self.now, change.flapping));
         }
     }
 }
@@ -230,5 +234,56 @@ fn a_clock_that_is_set_anew_does_not_change_the_pace() {
         }
         story.passes(60 * SECOND);
         assert_eq!(story.changes[1..], [(28 + 12, Status::Stale, PresenceReason::Silence)]);
+    }
+}
+
+#[test]
+fn a_device_that_comes_and_goes_is_told_of_once_a_second_and_as_it_is() {
+    let mut story = Story::new();
+    for session in 1..=100 {
+        story.connects(session);
+        story.reads(session);
+        story.leaves(session, SessionEnd::Closed);
+        story.now += SECOND / 100;
+    }
+    // When it goes for the fifth time, that is too often.
+    assert_eq!(story.changes.len(), 9);
+    story.passes(2 * SECOND);
+    assert_eq!(story.changes[9..], [(1, Status::Offline, PresenceReason::Closed)]);
+    story.passes(60 * SECOND);
+    story.connects(200);
+    story.reads(200);
+    story.leaves(200, SessionEnd::Closed);
+    assert_eq!(story.changes.len(), 12, "all is told again after a quiet minute");
+    let marked: Vec<bool> = story.told.iter().map(|(_, flapping)| *flapping).collect();
+    assert_eq!(marked, [&[false; 9][..], &[true], &[false; 2]].concat());
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_device_does_its_last_state_is_told(
+        steps in prop::collection::vec((0_u8..4, 0_u32..6), 0..100),
+    ) {
+        let mut story = Story::new();
+        let mut session = 0;
+        for (step, quarters) in steps {
+            match step {
+                0 => {
+                    session += 1;
+                    story.connects(session);
+                    story.reads(session);
+                }
+                1 => story.reads(session),
+                2 => story.leaves(session, SessionEnd::SocketError),
+                _ => story.hears(Signal::Offline { device: "esp32" }),
+            }
+            story.passes(quarters * SECOND / 4);
+        }
+        story.passes(SECOND);
+        let last = story.changes.last().map(|(_, status, _)| *status);
+        prop_assert_eq!(last, story.watch.status("esp32"));
+        for pair in story.told.windows(2) {
+            prop_assert!(!pair[1].1 || pair[1].0 >= pair[0].0 + SECOND);
+        }
     }
 }

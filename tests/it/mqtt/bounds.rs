@@ -18,8 +18,8 @@ const FLAPS: usize = 15;
 /// The client with this id as it is listed, while it is connected.
 async fn listed(house: &House, id: &str) -> Value {
     let page = house.get("/api/v1/clients").await;
-    let clients = page["items"].as_array().unwrap().iter();
-    clients.cloned().find(|client| client["client_id"] == id).unwrap_or_default()
+    let mut clients = page["items"].as_array().unwrap().iter();
+    clients.find(|client| client["client_id"] == id).cloned().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

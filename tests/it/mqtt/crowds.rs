@@ -184,6 +184,7 @@ fn ticks(gateway: &Process) -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
+#[allow(clippy::disallowed_methods, reason = "no task runs here: the gateway is another process")]
 fn a_system_without_sockets_is_waited_for_in_peace() {
     let directory = tempfile::tempdir().unwrap();
     let gateway = Process::start(directory.path(), &["sh", "-c", "ulimit -n 80; exec \"$@\"", "sh"]);
@@ -199,10 +200,7 @@ fn a_system_without_sockets_is_waited_for_in_peace() {
     let (_patient, code) = connect(gateway.mqtt, b'a');
     assert_eq!(code, 0);
     let before = ticks(&gateway);
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(2) {
-        thread::sleep(Duration::from_millis(100));
-    }
+    thread::sleep(Duration::from_secs(2));
     let worked = ticks(&gateway) - before;
     assert!(worked < 100, "{worked} of 200 ticks");
     let said = lines(&gateway, "cannot accept");
