@@ -6,6 +6,7 @@ pub mod anchors;
 pub mod command_states;
 pub mod commands;
 pub mod journal;
+pub mod overrides;
 pub mod rejection_counts;
 pub mod rejections;
 pub mod retained;

@@ -15,6 +15,7 @@ mod m20261122_000001_lists;
 mod m20261122_000002_services;
 mod m20261122_000003_runs;
 mod m20261122_000004_answers;
+mod m20261122_000005_retention;
 
 pub struct Migrator;
 
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000002_services::Migration),
             Box::new(m20261122_000003_runs::Migration),
             Box::new(m20261122_000004_answers::Migration),
+            Box::new(m20261122_000005_retention::Migration),
         ]
     }
 }

@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -39,7 +42,7 @@ use crate::{
     },
     presence::{Signal, Watch},
     registry::{Book, Registry},
-    store::{Draft, Journal, Store},
+    store::{Draft, Journal, OldCommands, Store},
 };
 
 /// Messages that become history in one transaction: enough to share a sync, few enough to be quick.
@@ -58,6 +61,7 @@ const MAX_HINTS: usize = 1_000;
 /// All that becomes history passes here.
 pub struct Ingest {
     inputs: Inputs,
+    removals: mpsc::Receiver<Removal>,
     journal: Journal,
     watch: Watch,
     truth: Truth,
@@ -80,6 +84,7 @@ pub struct Ingest {
 /// What is given to ingest, already at work.
 pub struct Parts {
     pub inputs: Inputs,
+    pub removals: mpsc::Receiver<Removal>,
     pub journal: Journal,
     pub devices: Devices,
     pub registry: Registry,
@@ -88,6 +93,12 @@ pub struct Parts {
     pub broker: Broker,
     pub health: Health,
     pub pair: Pair,
+}
+
+/// Commands that are to be removed from the command log, and who waits for that.
+pub struct Removal {
+    pub old: OldCommands,
+    pub done: oneshot::Sender<Result<(), Error>>,
 }
 
 /// What is written together, and who waits for it.
@@ -122,7 +133,8 @@ impl Ingest {
     /// Takes over, and writes what the start itself changes: known devices are unknown until they speak,
     /// and commands that the last run left come to an end.
     pub async fn open(parts: Parts, store: &Store) -> Result<Ingest, Error> {
-        let Parts { inputs, mut journal, devices, registry, hub, desk, broker, health, pair } = parts;
+        let Parts { inputs, removals, mut journal, devices, registry, hub, desk, broker, health, pair } =
+            parts;
         let at = Timestamp::now();
         let known = devices
             .list()
@@ -146,6 +158,7 @@ impl Ingest {
         book.services().for_each(|service| broker.recognize(&service.name));
         Ok(Ingest {
             inputs,
+            removals,
             journal,
             watch,
             truth,
@@ -177,6 +190,12 @@ impl Ingest {
                 () = closing.cancelled(), if !closed => {
                     self.inputs.close();
                     closed = true;
+                }
+                // Before what comes in, of which a busy gateway always has more.
+                Some(Removal { old, done }) = self.removals.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = done.send(self.journal.remove(old).await);
+                    continue;
                 }
                 more = self.inputs.take(&mut inputs, MAX_BATCH) => if !more {
                     // What the last batch corrected is to be found true at the next start.
