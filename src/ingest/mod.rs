@@ -30,15 +30,15 @@ use self::{
 use crate::{
     address::{Address, Place},
     broker::{Accept, Ack, Broker, Ended, Inbound, Input, Inputs, Pin, Started, Ticket},
-    desk::{Desk, Docket, Speakers},
+    desk::{Denials, Desk, Docket, Speakers},
     devices::Devices,
     error::Error,
     health::Health,
     hub::Hub,
     json::Flaw,
     model::{
-        CommandRecord, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq, ServiceName,
-        ServiceTopic, SessionChange, Target, Timestamp,
+        CommandRecord, CommandState, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq,
+        ServiceName, ServiceTopic, SessionChange, Target, Timestamp,
     },
     presence::{Signal, Watch},
     registry::{Book, Registry},
@@ -75,6 +75,7 @@ pub struct Ingest {
     book: Book,
     registry: Registry,
     docket: Docket,
+    denials: Denials,
     speakers: Speakers,
     hinted: HashSet<(Arc<str>, String)>,
     /// Names that were commanded and have never spoken.
@@ -108,6 +109,8 @@ struct Batch {
     acks: Vec<Ack>,
     /// Commands that are accepted, and where the batch says so.
     accepted: Vec<Accepted>,
+    /// Commands that are refused, where the batch says so.
+    denied: Vec<Denied>,
     /// Who wants to pin a service, and waits until that is written, or what is against it.
     pins: Vec<Pinning>,
     replays: Vec<Replayed>,
@@ -119,6 +122,14 @@ struct Batch {
 struct Accepted {
     draft: usize,
     ticket: Ticket,
+    done: oneshot::Sender<Result<CommandRecord, Error>>,
+}
+
+/// A command that is refused, and who waits for that to be written.
+struct Denied {
+    draft: usize,
+    /// None if whoever asked knows it already.
+    why: Option<Error>,
     done: oneshot::Sender<Result<CommandRecord, Error>>,
 }
 
@@ -171,6 +182,7 @@ impl Ingest {
             book,
             registry,
             docket: Docket::default(),
+            denials: Denials::default(),
             speakers: Speakers::default(),
             hinted: HashSet::new(),
             silent: HashSet::new(),
@@ -246,7 +258,11 @@ impl Ingest {
         done: oneshot::Sender<Result<CommandRecord, Error>>,
         batch: &mut Batch,
     ) {
-        let ticket = accept.ticket;
+        if accept.record.state == CommandState::Denied {
+            self.deny(accept.record, None, done, batch);
+            return;
+        }
+        let (ticket, record) = (accept.ticket, accept.record.clone());
         let firmware = accept.record.target.service().map(ServiceTopic::firmware);
         let gone =
             firmware.filter(|_| !accept.offline).and_then(|name| Some((name, self.speakers.gone(name)?)));
@@ -261,9 +277,31 @@ impl Ingest {
                 batch.accepted.push(Accepted { draft: batch.drafts.len(), ticket, done });
                 batch.drafts.push(of(Event::Command(record)));
             }
-            // Whoever asked may have gone.
-            Err(why) => drop(done.send(Err(why))),
+            Err(why) => {
+                let (state, reason) = (CommandState::Denied, Some(why.code().to_owned()));
+                let record = CommandRecord { state, reason, timeout_ms: None, ..record };
+                self.deny(record, Some(why), done, batch);
+            }
         }
+    }
+
+    /// Records a command that is refused, unless too many are.
+    fn deny(
+        &mut self,
+        record: CommandRecord,
+        why: Option<Error>,
+        done: oneshot::Sender<Result<CommandRecord, Error>>,
+        batch: &mut Batch,
+    ) {
+        let reason = record.reason.as_deref().unwrap_or_default();
+        if self.denials.admit(&record.topic, reason, Instant::now()) {
+            batch.denied.push(Denied { draft: batch.drafts.len(), why, done });
+            batch.drafts.push(of(Event::Command(record)));
+            return;
+        }
+        metrics::counter!("crosslink_denials_unrecorded_total").increment(1);
+        // Whoever asked may have gone.
+        let _ = done.send(Err(why.unwrap_or(Error::Unavailable("room for another refusal"))));
     }
 
     fn publish(&mut self, mut inbound: Inbound, batch: &mut Batch) {

@@ -123,10 +123,12 @@ impl Store {
         self.newest_command(query).await
     }
 
-    /// The newest command that was sent under an idempotency key, in its newest state.
+    /// The newest command that was sent under an idempotency key, in its newest state. One that was denied was not sent.
     pub async fn command_by_key(&self, key: &str) -> Result<Option<CommandRecord>, Error> {
         let mut query = CommandRow::select();
-        query.and_where(commands::Column::IdempotencyKey.eq(key));
+        query
+            .and_where(commands::Column::IdempotencyKey.eq(key))
+            .and_where(commands::Column::State.ne(CommandState::Denied.number()));
         self.newest_command(query).await
     }
 
