@@ -158,8 +158,8 @@ pub struct CommandRecord {
     /// the code of the problem: `PAYLOAD_INVALID`, `KIND_AMBIGUOUS`, `ARMING_REQUIRED`, `COMMAND_IN_FLIGHT` or
     /// `DEVICE_OFFLINE`. Null in other states.
     pub reason: Option<String>,
-    /// While it was under way, another client published on its topic, or an earlier command there was not answered: the
-    /// answer may be that of another command.
+    /// While it was under way, another client published on its topic, an earlier command there was not answered, or one was
+    /// answered within the last minute and the answer does not tell the two apart: it may be that of another command.
     pub ambiguous: bool,
     /// Where it came in.
     pub surface: Surface,
