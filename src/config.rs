@@ -6,7 +6,7 @@
 
 mod said;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use self::said::Said;
 use crate::{error::Error, model::Pair};
@@ -20,6 +20,8 @@ pub struct Config {
     /// The SQLite file.
     pub database: PathBuf,
     pub durability: Durability,
+    /// After which time a command is removed from the command log, if it ever is.
+    pub keep_commands: Option<Duration>,
     pub pair: Pair,
     /// Whether commands that can hurt take two steps.
     pub arm_hazards: bool,
@@ -114,6 +116,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text("max-flaps", "COUNT", "15", DEVICES, "Breaks a minute until a client is refused; or `off`"),
     Setting::text("database", "URL", "sqlite://crosslink.db", STORAGE, "Where everything is kept"),
     Setting::text("durability", "LEVEL", "full", STORAGE, "`full` survives a power cut, `normal` is faster"),
+    Setting::text("keep-commands", "DAYS", "off", STORAGE, "Remove commands from the log that are older"),
     Setting::text("log", "LEVELS", "info", START, "error, warn, info, debug, trace, off; or per module"),
     Setting::text("log-format", "FORMAT", "text", START, "`text` for people, `json` for machines"),
     Setting {

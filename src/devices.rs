@@ -18,7 +18,7 @@ use crate::{
         Action, CommandRecord, Cursor, Event, Pair, Part, Presence, PresenceReason, Reading, Seq, SessionId,
         Status,
     },
-    store::Store,
+    store::{Store, WentOut},
 };
 
 /// Devices that are known to a gateway which has never heard them, whoever the pair is: scripts rely on it.
@@ -113,7 +113,7 @@ impl Devices {
         self.read().clone()
     }
 
-    /// All of them as they were at an earlier place.
+    /// All of them as they were at an earlier place, or at the last at which commands were removed, if that is later.
     pub async fn state_as_of(&self, store: &Store, seq: Seq) -> Result<State, Error> {
         State::as_of(store, &self.0.pair, seq).await
     }
@@ -125,6 +125,8 @@ impl Devices {
 
 impl State {
     async fn as_of(store: &Store, pair: &Pair, seq: Seq) -> Result<State, Error> {
+        // Of earlier places it is not known any more what was commanded.
+        let seq = seq.max(store.commands_removed().await?);
         let mut state = State { seq, devices: BTreeMap::new() };
         for name in [&pair.0, &pair.1] {
             state.device(name);
@@ -135,8 +137,8 @@ impl State {
             }
             let device = state.device(&facts.name);
             device.latest = facts.reading;
-            if let Some(record) = &facts.command {
-                device.control = Control::as_of(store, record, seq).await?;
+            if let Some(told) = facts.told {
+                device.control = Control::as_of(store, &facts.name, told, seq).await?;
             }
             if let Some(change) = facts.presence {
                 device.presence_seq = change.seq;
@@ -220,12 +222,11 @@ pub struct Control {
 impl Control {
     /// As it was at `seq`, by the last command that was published before. Who spoke for the device when it
     /// was decides whether it holds, so that the presence of the device is followed from there on.
-    async fn as_of(store: &Store, record: &CommandRecord, seq: Seq) -> Result<Control, Error> {
-        let Some(device) = record.target.device() else { return Ok(Control::default()) };
-        let before = store.presence(device, Part::of(Some(Cursor::Before(record.seq)), 1)).await?;
+    async fn as_of(store: &Store, device: &str, told: WentOut, seq: Seq) -> Result<Control, Error> {
+        let before = store.presence(device, Part::of(Some(Cursor::Before(told.seq)), 1)).await?;
         let mut control = Control::default();
-        control.command(record, before.items.first().and_then(|change| change.presence.session));
-        let mut after = Some(Cursor::After(record.seq));
+        control.told(told.action, before.items.first().and_then(|change| change.presence.session));
+        let mut after = Some(Cursor::After(told.seq));
         while let Some(cursor) = after.filter(|_| control.forced()) {
             let page = store.presence(device, Part::of(Some(cursor), PRESENCE_PAGE)).await?;
             for change in page.items.iter().take_while(|change| change.seq <= seq) {
@@ -242,14 +243,17 @@ impl Control {
 
     /// Follows a command that was published, whoever published it.
     pub fn command(&mut self, record: &CommandRecord, session: Option<SessionId>) {
-        if !record.goes_out() {
-            return;
+        if let Some(action) = record.target.action().filter(|_| record.goes_out()) {
+            self.told(action, session);
         }
+    }
+
+    fn told(&mut self, action: Action, session: Option<SessionId>) {
         self.session = session;
-        self.mode = match record.target.action() {
-            Some(Action::Play) => Mode::ForcedOn,
-            Some(Action::Stop) => Mode::ForcedOff,
-            Some(Action::Resume) | None => Mode::Auto,
+        self.mode = match action {
+            Action::Play => Mode::ForcedOn,
+            Action::Stop => Mode::ForcedOff,
+            Action::Resume => Mode::Auto,
         };
     }
 

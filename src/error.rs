@@ -36,6 +36,9 @@ pub enum Error {
     /// The command stands as it is, in the command log.
     #[error("{} was published and not answered within {} ms", .0.target, .0.timeout_ms.unwrap_or_default())]
     ConfirmationTimeout(Box<CommandRecord>),
+    /// A command that was refused for a reason of these, and stands so in the command log.
+    #[error("{why}")]
+    Denied { why: Box<Error>, record: Box<CommandRecord> },
     #[error("{0} is not available")]
     Unavailable(&'static str),
     /// Something the person who starts the gateway has to change; the message says how.
@@ -60,6 +63,7 @@ impl Error {
             Error::PayloadInvalid(_) => "PAYLOAD_INVALID",
             Error::ArmingRequired(_) => "ARMING_REQUIRED",
             Error::ConfirmationTimeout(_) => "CONFIRMATION_TIMEOUT",
+            Error::Denied { why, .. } => why.code(),
             Error::Unavailable(_) => "UNAVAILABLE",
             Error::Setup(_) | Error::Internal(_) => "INTERNAL",
         }

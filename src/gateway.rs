@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     net::TcpListener,
+    sync::mpsc,
     task::JoinHandle,
     time::{Duration, timeout},
 };
@@ -25,7 +26,7 @@ use crate::{
     pages::Form,
     registry::Registry,
     replays::Replays,
-    simulator,
+    retention, simulator,
     store::{self, Journal},
 };
 
@@ -45,6 +46,7 @@ pub struct Gateway {
     http: Option<JoinHandle<()>>,
     demo: Option<JoinHandle<()>>,
     clerk: JoinHandle<()>,
+    retention: Option<JoinHandle<()>>,
     ingest: JoinHandle<Journal>,
 }
 
@@ -79,8 +81,11 @@ impl Gateway {
             intake.clone(),
         );
         let closing_inputs = CancellationToken::new();
+        let (remove, removals) = mpsc::channel(retention::MAX_WAITING);
+        let left = journal.head();
         let parts = Parts {
             inputs,
+            removals,
             journal,
             devices: devices.clone(),
             registry: registry.clone(),
@@ -98,7 +103,7 @@ impl Gateway {
             }
         };
         let stopping = CancellationToken::new();
-        let closing_desk = desk.clone();
+        let (closing_desk, kept) = (desk.clone(), store.clone());
         let app = App {
             config: config.clone(),
             replays: Replays::new(store.clone(), intake),
@@ -122,6 +127,9 @@ impl Gateway {
             }
         });
         let clerk = tokio::spawn(clerk.run());
+        let retention = config
+            .keep_commands
+            .map(|keep| tokio::spawn(retention::run(kept, keep, left, remove, stopping.clone())));
         let Doors { http, mqtt_addr, mqtt_ws_addr } = doors;
         let http_addr = http.as_ref().and_then(|socket| socket.local_addr().ok());
         let http = http.map(|socket| tokio::spawn(http::serve(socket, app)));
@@ -153,6 +161,7 @@ impl Gateway {
             http,
             demo,
             clerk,
+            retention,
             ingest,
         })
     }
@@ -180,6 +189,9 @@ impl Gateway {
         self.desk.close();
         for task in [self.demo, self.http].into_iter().flatten() {
             ended("a surface", timeout(STOP_WITHIN, task).await);
+        }
+        if let Some(task) = self.retention {
+            ended("the retention of commands", timeout(STOP_WITHIN, task).await);
         }
         ended(
             "the broker",

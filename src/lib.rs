@@ -32,6 +32,7 @@ pub mod registry; //   which kind each service is, and how that is known
 pub mod frames; //     pictures of cameras, of the rows that they arrive in
 pub mod desk; //       the one way in for a command
 pub mod ingest; //     what a message means, and the order in which it becomes history
+pub mod retention; //  commands that are removed from the log when they are old
 pub mod replays; //    rejections that are looked at anew
 pub mod app; //        all that a surface is given
 

@@ -12,7 +12,7 @@ pub struct Model {
     pub state: i16,
     pub delivery: Option<i16>,
     pub ambiguous: bool,
-    /// Why it was refused or expired.
+    /// Why it was refused, expired or was denied.
     pub reason: Option<String>,
     /// What the device reports otherwise, as JSON.
     pub mismatches: Option<String>,

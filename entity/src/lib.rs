@@ -10,6 +10,7 @@ pub mod kept_messages;
 pub mod kept_received;
 pub mod kept_sessions;
 pub mod kept_subscriptions;
+pub mod overrides;
 pub mod rejection_counts;
 pub mod rejections;
 pub mod retained;

@@ -15,6 +15,7 @@ mod m20261122_000001_lists;
 mod m20261122_000002_services;
 mod m20261122_000003_runs;
 mod m20261122_000004_answers;
+mod m20261122_000005_retention;
 mod m20261122_000006_kept;
 
 pub struct Migrator;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000002_services::Migration),
             Box::new(m20261122_000003_runs::Migration),
             Box::new(m20261122_000004_answers::Migration),
+            Box::new(m20261122_000005_retention::Migration),
             Box::new(m20261122_000006_kept::Migration),
         ]
     }

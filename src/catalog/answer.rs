@@ -73,6 +73,18 @@ impl Topic {
         }
     }
 
+    /// Whether an answer says which command it is about, as far as the rule can tell: a state that repeats nothing of the
+    /// command may be that of the one before, which still goes on.
+    pub fn is_about(&self, sent: &[u8], suffix: &str, said: &[u8]) -> bool {
+        let Answer::State { fault, .. } = self.answer else { return true };
+        let (Some(sent), Some(said)) = (parse(sent), parse(said)) else { return false };
+        let says = |name: &str| said.get(name).is_some_and(|value| !value.is_null());
+        match suffix == fault {
+            true => says("attempted_command"),
+            false => sent.as_object().is_some_and(|sent| sent.keys().any(|name| says(name))),
+        }
+    }
+
     /// Whether sending this payload can hurt.
     pub fn hazardous(&self, payload: &[u8]) -> bool {
         match self.effect {

@@ -10,7 +10,7 @@ use super::{complain, print};
 use crate::{
     config::{Config, DatabaseFlags},
     error::Error,
-    store::{self, Audit, Broken, Head},
+    store::{self, Audit, Broken, Head, Removed},
 };
 
 /// Looks after the command log.
@@ -91,8 +91,8 @@ fn report(audit: &Audit) -> String {
     if *unchained > 0 {
         line(format!("{unchained} of them have no hash: they are from before there was a chain"));
     }
-    if let Some(place) = removed {
-        line(format!("rows up to {place} were removed when they were old"));
+    if let Some(Removed { rows, head }) = removed {
+        line(format!("{rows} rows were removed when they were old, the last of them {head}"));
     }
     match (head, broken) {
         (_, Some(_)) => {}

@@ -6,6 +6,7 @@
 
 mod arming;
 mod clerk;
+mod denials;
 mod docket;
 mod keys;
 mod speakers;
@@ -18,7 +19,7 @@ use tokio::{
     time::{Duration, Instant, timeout},
 };
 
-pub use self::{arming::Armed, clerk::Clerk, docket::Docket, speakers::Speakers};
+pub use self::{arming::Armed, clerk::Clerk, denials::Denials, docket::Docket, speakers::Speakers};
 use self::{
     arming::Armoury,
     clerk::Order,
@@ -27,8 +28,8 @@ use self::{
 };
 use crate::{
     address::{Address, PLAY},
-    broker::{Broker, Intake, front::MAX_PAYLOAD},
-    catalog::Topic,
+    broker::{Accept, Broker, Intake, Ticket, front::MAX_PAYLOAD},
+    catalog::{self, Kind, Topic},
     config::Config,
     devices::Devices,
     error::Error,
@@ -50,6 +51,9 @@ const SENT_WITHIN: Duration = Duration::from_millis(4_500);
 /// A caller waits so long for a subscriber's acknowledgement of a command that nobody answers.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Of a command that is denied: nothing more is said of it. The clerk counts from 1.
+const NO_TICKET: Ticket = Ticket(0);
+
 /// For how long the answer to a command is waited for.
 pub const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
@@ -66,6 +70,7 @@ struct Inner {
     /// Whether what can hurt takes two steps.
     arm_hazards: bool,
     orders: mpsc::Sender<Order>,
+    intake: Intake,
     tellings: Tellings,
     /// Idempotency keys of commands that are not written yet.
     keys: Keys,
@@ -78,6 +83,8 @@ pub struct Ask {
     pub target: Target,
     /// As on the wire.
     pub payload: String,
+    /// The kind of service that it is meant for, if that was said.
+    pub kind: Option<&'static Kind>,
     /// For how long its answer is waited for, from [`SHORTEST_TIMEOUT`] to [`LONGEST_TIMEOUT`].
     pub timeout: Duration,
     /// Even if the firmware's client is known to be gone.
@@ -114,13 +121,14 @@ pub fn open(
 ) -> (Desk, Clerk) {
     let (sender, orders) = mpsc::channel(MAX_OPEN);
     let tellings = Tellings::default();
-    let clerk = Clerk::new(orders, tellings.clone(), broker, intake);
+    let clerk = Clerk::new(orders, tellings.clone(), broker, intake.clone());
     let desk = Inner {
         store,
         devices,
         registry,
         arm_hazards: config.arm_hazards,
         orders: sender,
+        intake,
         tellings,
         keys: Keys::default(),
         armoury: Armoury::default(),
@@ -132,12 +140,16 @@ impl Ask {
     /// A device of the pair is to do this.
     pub fn play(device: &str, action: Action) -> Ask {
         let target = Target::Device { device: device.to_owned(), action };
-        Ask { target, payload: action.payload().to_owned(), timeout: USUAL_TIMEOUT, offline: false }
+        Ask::of(target, action.payload().to_owned())
     }
 
     /// A service is told this.
     pub fn tell(topic: ServiceTopic, payload: String) -> Ask {
-        Ask { target: Target::Service(topic), payload, timeout: USUAL_TIMEOUT, offline: false }
+        Ask::of(Target::Service(topic), payload)
+    }
+
+    fn of(target: Target, payload: String) -> Ask {
+        Ask { target, payload, kind: None, timeout: USUAL_TIMEOUT, offline: false }
     }
 
     /// Where its message goes.
@@ -152,8 +164,7 @@ impl Ask {
 impl Desk {
     /// Sends a command, and returns its record as far as the caller waits. A record that timed out is no error here.
     pub async fn send(&self, ask: Ask, origin: Origin, wait: Wait) -> Result<CommandRecord, Error> {
-        let topic = self.check(&ask)?;
-        self.order(ask, topic, origin, wait, !self.0.arm_hazards).await
+        self.checked(ask, origin, wait, !self.0.arm_hazards).await
     }
 
     /// Prepares a command that [`Desk::execute`] sends within ten seconds. Nothing is sent, nothing is logged.
@@ -167,8 +178,7 @@ impl Desk {
     pub async fn execute(&self, token: &str, origin: Origin, wait: Wait) -> Result<CommandRecord, Error> {
         let ask = self.0.armoury.take(token, origin.idempotency_key.as_deref())?;
         // Its service may have been pinned to another kind meanwhile.
-        let topic = self.check(&ask)?;
-        self.order(ask, topic, origin, wait, true).await
+        self.checked(ask, origin, wait, true).await
     }
 
     /// Whoever still waits is told that nothing more will come.
@@ -185,6 +195,32 @@ impl Desk {
         }
     }
 
+    async fn checked(
+        &self,
+        ask: Ask,
+        origin: Origin,
+        wait: Wait,
+        armed: bool,
+    ) -> Result<CommandRecord, Error> {
+        match self.check(&ask) {
+            Ok(topic) => self.order(ask, topic, origin, wait, armed).await,
+            Err(why) if is_denial(&why, &ask) => Err(self.denied(why, ask, origin).await),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Writes a command that is refused into the log, where there is room for it.
+    async fn denied(&self, why: Error, ask: Ask, origin: Origin) -> Error {
+        let (state, reason) = (CommandState::Denied, Some(why.code().to_owned()));
+        let record = CommandRecord { state, reason, ..record(ask, origin) };
+        let accept = Accept { ticket: NO_TICKET, record, rule: None, offline: true };
+        match timeout(LIFE, self.0.intake.accept(accept)).await {
+            Ok(Ok(record)) => Error::Denied { why: Box::new(why), record: Box::new(record) },
+            // What is wrong with it matters more than that this could not be written.
+            Ok(Err(_)) | Err(_) => why,
+        }
+    }
+
     /// Refuses what its device would not understand. The topic of a command to a service, as its kind has it.
     fn check(&self, ask: &Ask) -> Result<Option<&'static Topic>, Error> {
         if !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&ask.timeout) {
@@ -195,24 +231,30 @@ impl Desk {
         match &ask.target {
             Target::Device { device, .. } if self.0.devices.knows(device) => Ok(None),
             Target::Device { device, .. } => Err(Error::NotFound { what: "device", name: device.to_owned() }),
-            Target::Service(topic) => self.check_service(topic, &ask.payload).map(Some),
+            Target::Service(topic) => self.check_service(topic, ask).map(Some),
         }
     }
 
-    fn check_service(&self, topic: &ServiceTopic, payload: &str) -> Result<&'static Topic, Error> {
+    fn check_service(&self, topic: &ServiceTopic, ask: &Ask) -> Result<&'static Topic, Error> {
+        let invalid =
+            |reason, detail| Error::PayloadInvalid(vec![Flaw { reason, pointer: String::new(), detail }]);
+        let payload = &ask.payload;
         let service = self.0.registry.get(&topic.service_name())?;
         let Some(kind) = service.kind else {
             let candidates = service.likely.iter().map(|kind| kind.name.to_owned()).collect();
             return Err(Error::KindAmbiguous { service: service.name.to_string(), candidates });
         };
+        if let Some(meant) = ask.kind.filter(|meant| *meant != kind) {
+            let detail = format!("expected a command for {}, got one for {}", kind.name, meant.name);
+            return Err(invalid(RejectionReason::KindConflict, detail));
+        }
         let command = kind.resolve(topic.suffix()).map(|found| found.topic).filter(|topic| !topic.is_said());
         let Some(command) = command else {
             return Err(Error::NotFound { what: "command topic of a service", name: topic.to_string() });
         };
         if payload.len() > MAX_PAYLOAD {
             let detail = format!("expected at most {MAX_PAYLOAD} bytes, got {}", payload.len());
-            let flaw = Flaw { reason: RejectionReason::TooLarge, pointer: String::new(), detail };
-            return Err(Error::PayloadInvalid(vec![flaw]));
+            return Err(invalid(RejectionReason::TooLarge, detail));
         }
         match command.read_exactly(payload.as_bytes()) {
             Ok(_) => Ok(command),
@@ -243,37 +285,17 @@ impl Desk {
         if !armed && topic.is_some_and(|topic| topic.hazardous(ask.payload.as_bytes())) {
             let why =
                 format!("a command to {} can hurt: arm it, and execute it within ten seconds", ask.topic());
-            return Err(Error::ArmingRequired(why));
+            return Err(self.denied(Error::ArmingRequired(why), ask, origin).await);
         }
         let rule = topic.filter(|topic| topic.is_answered());
-        let at = Timestamp::now();
-        let record = CommandRecord {
-            id: Seq::ZERO,
-            seq: Seq::ZERO,
-            accepted_at: at,
-            at,
-            topic: ask.topic(),
-            target: ask.target,
-            payload: ask.payload,
-            state: CommandState::Accepted,
-            delivery: None,
-            qos: PLAY.qos.as_u8(),
-            timeout_ms: rule.map(|_| u32::try_from(ask.timeout.as_millis()).unwrap_or(u32::MAX)),
-            answer: None,
-            mismatches: Vec::new(),
-            reason: None,
-            ambiguous: false,
-            surface: origin.surface,
-            client_id: None,
-            address: origin.address,
-            idempotency_key: origin.idempotency_key,
-        };
+        let (patience, offline) = (ask.timeout, ask.offline);
+        let timeout_ms = rule.map(|_| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
         let (out, told) = oneshot::channel();
         let order = Order {
-            record,
+            record: CommandRecord { timeout_ms, ..record(ask, origin) },
             rule,
-            timeout: ask.timeout,
-            offline: ask.offline,
+            timeout: patience,
+            offline,
             ordered: Instant::now(),
             reserved,
             out,
@@ -305,6 +327,45 @@ impl Desk {
             // It came to its end meanwhile, or a moment ago.
             None => Ok(self.0.store.command(before.id).await?.unwrap_or(before)),
         }
+    }
+}
+
+/// Whether it is a command for a topic that there is that is refused, and not only a mistake in asking for one. What is
+/// too large is not recorded, as whoever else says it.
+fn is_denial(why: &Error, ask: &Ask) -> bool {
+    match why {
+        Error::KindAmbiguous { .. } => ask
+            .target
+            .service()
+            .is_some_and(|topic| catalog::resolve(topic.suffix()).any(|found| !found.topic.is_said())),
+        Error::PayloadInvalid(flaws) => flaws.iter().all(|flaw| flaw.reason != RejectionReason::TooLarge),
+        _ => false,
+    }
+}
+
+/// What is asked, as it begins.
+fn record(ask: Ask, origin: Origin) -> CommandRecord {
+    let at = Timestamp::now();
+    CommandRecord {
+        id: Seq::ZERO,
+        seq: Seq::ZERO,
+        accepted_at: at,
+        at,
+        topic: ask.topic(),
+        target: ask.target,
+        payload: ask.payload,
+        state: CommandState::Accepted,
+        delivery: None,
+        qos: PLAY.qos.as_u8(),
+        timeout_ms: None,
+        answer: None,
+        mismatches: Vec::new(),
+        reason: None,
+        ambiguous: false,
+        surface: origin.surface,
+        client_id: None,
+        address: origin.address,
+        idempotency_key: origin.idempotency_key,
     }
 }
 

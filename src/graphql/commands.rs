@@ -7,12 +7,10 @@ use async_graphql::{ComplexObject, Context, Enum, Json};
 use super::{app, mutation::Peer, problem::Problem};
 use crate::{
     address,
-    app::App,
     catalog::{CommandInput, Payload},
     desk::{Ask, Origin, USUAL_TIMEOUT, Wait},
     error::Error,
-    json::Flaw,
-    model::{Action, Answer, CommandRecord, CommandState, RejectionReason, ServiceTopic, Surface},
+    model::{Action, Answer, CommandRecord, CommandState, ServiceTopic, Surface},
 };
 
 /// How far a command is waited for.
@@ -45,7 +43,7 @@ impl CommandWait {
     }
 }
 
-/// What a service is told. Refused when it is known to be of another kind than the command is for.
+/// What a service is told.
 pub fn ask(
     context: &Context<'_>,
     [firmware, service]: [&str; 2],
@@ -53,20 +51,12 @@ pub fn ask(
     timeout_ms: Option<i32>,
     offline: bool,
 ) -> Result<Ask, Problem> {
-    let App { config, registry, .. } = app(context);
     let (kind, payload) = command.of();
     // A kind that takes commands takes them on one topic.
     let suffix = kind.commands().next().map_or("", |topic| topic.suffix);
-    let topic = address::service(firmware, service, &config.pair)?.topic(suffix);
-    if let Some(known) = registry.kind(&topic)
-        && known != kind
-    {
-        let detail = format!("expected a command for {}, got one for {}", known.name, kind.name);
-        let flaw = Flaw { reason: RejectionReason::KindConflict, pointer: String::new(), detail };
-        return Err(Error::PayloadInvalid(vec![flaw]).into());
-    }
+    let topic = address::service(firmware, service, &app(context).config.pair)?.topic(suffix);
     let timeout = timeout_ms.map(timeout).transpose()?.unwrap_or(USUAL_TIMEOUT);
-    Ok(Ask { timeout, offline, ..Ask::tell(topic, payload) })
+    Ok(Ask { timeout, offline, kind: Some(kind), ..Ask::tell(topic, payload) })
 }
 
 /// The desk knows which are too short or too long.

@@ -3,7 +3,7 @@
 use async_graphql::{ErrorExtensions, InputType, Response, Value, to_value, value};
 use tracing::error;
 
-use crate::{error::Error, json::Flaw};
+use crate::{error::Error, json::Flaw, model::CommandRecord};
 
 /// The code of what is wrong with the operation itself.
 pub const INVALID: &str = "INVALID";
@@ -41,6 +41,7 @@ impl From<Error> for Problem {
             | Error::PayloadInvalid(_)
             | Error::ArmingRequired(_)
             | Error::ConfirmationTimeout(_)
+            | Error::Denied { .. }
             | Error::Unavailable(_)
             | Error::Setup(_) => problem.to_string(),
         };
@@ -56,8 +57,16 @@ fn more(problem: &Error) -> Vec<(&'static str, Value)> {
         Error::KindAmbiguous { candidates, .. } => vec![("candidates", candidates.clone().into())],
         Error::PayloadInvalid(flaws) => vec![("flaws", flaws.iter().map(flaw).collect())],
         Error::ConfirmationTimeout(record) => {
-            let as_in_rest = to_value(record).unwrap_or_default();
-            vec![("command", record.id.0.into()), ("record", as_in_rest)]
+            vec![("command", record.id.0.into()), ("record", as_in_rest(record))]
+        }
+        Error::Denied { why, record } => {
+            let mut more = more(why);
+            // Another command that stands against it is named already.
+            if !more.iter().any(|(name, _)| *name == "command") {
+                more.push(("command", record.id.0.into()));
+            }
+            more.push(("record", as_in_rest(record)));
+            more
         }
         Error::CommandInFlight { command: None, .. }
         | Error::NotFound { .. }
@@ -69,6 +78,10 @@ fn more(problem: &Error) -> Vec<(&'static str, Value)> {
         | Error::Setup(_)
         | Error::Internal(_) => Vec::new(),
     }
+}
+
+fn as_in_rest(record: &CommandRecord) -> Value {
+    to_value(record).unwrap_or_default()
 }
 
 fn flaw(Flaw { reason, pointer, detail }: &Flaw) -> Value {

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Accepted, Batch, Ingest, Pinning, RETRY, SLOW};
+use super::{Accepted, Batch, Denied, Ingest, Pinning, RETRY, SLOW};
 use crate::{
     error::Error,
     health::Trouble,
@@ -67,6 +67,17 @@ impl Ingest {
                 }
                 _ => self.docket.lose(ticket),
             }
+        }
+        for Denied { draft, why, done } in batch.denied {
+            let told = match (events[draft].as_deref(), why) {
+                (Some(Event::Command(record)), Some(why)) => {
+                    Err(Error::Denied { why: Box::new(why), record: Box::new(record.clone()) })
+                }
+                (Some(Event::Command(record)), None) => Ok(record.clone()),
+                (_, why) => Err(why.unwrap_or(Error::Unavailable("the journal"))),
+            };
+            // Whoever asked may have gone.
+            let _ = done.send(told);
         }
         for replayed in batch.replays {
             replayed.tell(&events);

@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -27,19 +30,19 @@ use self::{
 use crate::{
     address::{Address, Place},
     broker::{Accept, Ack, Broker, Ended, Inbound, Input, Inputs, Pin, Started, Ticket},
-    desk::{Desk, Docket, Speakers},
+    desk::{Denials, Desk, Docket, Speakers},
     devices::Devices,
     error::Error,
     health::Health,
     hub::Hub,
     json::Flaw,
     model::{
-        CommandRecord, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq, ServiceName,
-        ServiceTopic, SessionChange, Target, Timestamp,
+        CommandRecord, CommandState, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq,
+        ServiceName, ServiceTopic, SessionChange, Target, Timestamp,
     },
     presence::{Signal, Watch},
     registry::{Book, Registry},
-    store::{Draft, Journal, Store},
+    store::{Draft, Journal, OldCommands, Store},
 };
 
 /// Messages that become history in one transaction: enough to share a sync, few enough to be quick.
@@ -58,6 +61,7 @@ const MAX_HINTS: usize = 1_000;
 /// All that becomes history passes here.
 pub struct Ingest {
     inputs: Inputs,
+    removals: mpsc::Receiver<Removal>,
     journal: Journal,
     watch: Watch,
     truth: Truth,
@@ -71,6 +75,7 @@ pub struct Ingest {
     book: Book,
     registry: Registry,
     docket: Docket,
+    denials: Denials,
     speakers: Speakers,
     hinted: HashSet<(Arc<str>, String)>,
     /// Names that were commanded and have never spoken.
@@ -80,6 +85,7 @@ pub struct Ingest {
 /// What is given to ingest, already at work.
 pub struct Parts {
     pub inputs: Inputs,
+    pub removals: mpsc::Receiver<Removal>,
     pub journal: Journal,
     pub devices: Devices,
     pub registry: Registry,
@@ -90,6 +96,12 @@ pub struct Parts {
     pub pair: Pair,
 }
 
+/// Commands that are to be removed from the command log, and who waits for that.
+pub struct Removal {
+    pub old: OldCommands,
+    pub done: oneshot::Sender<Result<(), Error>>,
+}
+
 /// What is written together, and who waits for it.
 #[derive(Default)]
 struct Batch {
@@ -97,6 +109,8 @@ struct Batch {
     acks: Vec<Ack>,
     /// Commands that are accepted, and where the batch says so.
     accepted: Vec<Accepted>,
+    /// Commands that are refused, where the batch says so.
+    denied: Vec<Denied>,
     /// Who wants to pin a service, and waits until that is written, or what is against it.
     pins: Vec<Pinning>,
     replays: Vec<Replayed>,
@@ -111,6 +125,14 @@ struct Accepted {
     done: oneshot::Sender<Result<CommandRecord, Error>>,
 }
 
+/// A command that is refused, and who waits for that to be written.
+struct Denied {
+    draft: usize,
+    /// None if whoever asked knows it already.
+    why: Option<Error>,
+    done: oneshot::Sender<Result<CommandRecord, Error>>,
+}
+
 /// A service that is pinned, or no longer is, or cannot be.
 struct Pinning {
     /// Where the batch says so; nowhere when it is so already.
@@ -122,7 +144,8 @@ impl Ingest {
     /// Takes over, and writes what the start itself changes: known devices are unknown until they speak,
     /// and commands that the last run left come to an end.
     pub async fn open(parts: Parts, store: &Store) -> Result<Ingest, Error> {
-        let Parts { inputs, mut journal, devices, registry, hub, desk, broker, health, pair } = parts;
+        let Parts { inputs, removals, mut journal, devices, registry, hub, desk, broker, health, pair } =
+            parts;
         let at = Timestamp::now();
         let known = devices
             .list()
@@ -146,6 +169,7 @@ impl Ingest {
         book.services().for_each(|service| broker.recognize(&service.name));
         Ok(Ingest {
             inputs,
+            removals,
             journal,
             watch,
             truth,
@@ -158,6 +182,7 @@ impl Ingest {
             book,
             registry,
             docket: Docket::default(),
+            denials: Denials::default(),
             speakers: Speakers::default(),
             hinted: HashSet::new(),
             silent: HashSet::new(),
@@ -177,6 +202,12 @@ impl Ingest {
                 () = closing.cancelled(), if !closed => {
                     self.inputs.close();
                     closed = true;
+                }
+                // Before what comes in, of which a busy gateway always has more.
+                Some(Removal { old, done }) = self.removals.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = done.send(self.journal.remove(old).await);
+                    continue;
                 }
                 more = self.inputs.take(&mut inputs, MAX_BATCH) => if !more {
                     // What the last batch corrected is to be found true at the next start.
@@ -233,7 +264,11 @@ impl Ingest {
         done: oneshot::Sender<Result<CommandRecord, Error>>,
         batch: &mut Batch,
     ) {
-        let ticket = accept.ticket;
+        if accept.record.state == CommandState::Denied {
+            self.deny(accept.record, None, done, batch);
+            return;
+        }
+        let (ticket, record) = (accept.ticket, accept.record.clone());
         let firmware = accept.record.target.service().map(ServiceTopic::firmware);
         let gone =
             firmware.filter(|_| !accept.offline).and_then(|name| Some((name, self.speakers.gone(name)?)));
@@ -248,9 +283,31 @@ impl Ingest {
                 batch.accepted.push(Accepted { draft: batch.drafts.len(), ticket, done });
                 batch.drafts.push(of(Event::Command(record)));
             }
-            // Whoever asked may have gone.
-            Err(why) => drop(done.send(Err(why))),
+            Err(why) => {
+                let (state, reason) = (CommandState::Denied, Some(why.code().to_owned()));
+                let record = CommandRecord { state, reason, timeout_ms: None, ..record };
+                self.deny(record, Some(why), done, batch);
+            }
         }
+    }
+
+    /// Records a command that is refused, unless too many are.
+    fn deny(
+        &mut self,
+        record: CommandRecord,
+        why: Option<Error>,
+        done: oneshot::Sender<Result<CommandRecord, Error>>,
+        batch: &mut Batch,
+    ) {
+        let reason = record.reason.as_deref().unwrap_or_default();
+        if self.denials.admit(&record.topic, reason, Instant::now()) {
+            batch.denied.push(Denied { draft: batch.drafts.len(), why, done });
+            batch.drafts.push(of(Event::Command(record)));
+            return;
+        }
+        metrics::counter!("crosslink_denials_unrecorded_total").increment(1);
+        // Whoever asked may have gone.
+        let _ = done.send(Err(why.unwrap_or(Error::Unavailable("room for another refusal"))));
     }
 
     fn publish(&mut self, mut inbound: Inbound, batch: &mut Batch) {

@@ -86,6 +86,8 @@ pub enum CommandState {
     Unconfirmable,
     /// It was not published in time, or the gateway stopped while its answer was waited for; see `reason`. Final.
     Expired,
+    /// The gateway refused it, and it was never published; `reason` is the code of the refusal. Final.
+    Denied,
 }
 
 impl CommandState {
@@ -128,7 +130,7 @@ pub struct CommandRecord {
     pub id: Seq,
     /// The seq of its newest state.
     pub seq: Seq,
-    /// When it was accepted.
+    /// When it was accepted, or denied.
     pub accepted_at: Timestamp,
     /// When its newest state began.
     pub at: Timestamp,
@@ -140,7 +142,7 @@ pub struct CommandRecord {
     pub topic: String,
     /// As on the wire.
     pub payload: String,
-    /// With which quality of service it was published: 0, 1 or 2.
+    /// With which quality of service it was published, or would have been: 0, 1 or 2.
     pub qos: u8,
     /// How far it has come.
     pub state: CommandState,
@@ -152,10 +154,12 @@ pub struct CommandRecord {
     pub answer: Option<Answer>,
     /// What the device reports otherwise than it was told.
     pub mismatches: Vec<Mismatch>,
-    /// Why it was refused, in the device's own words; why it expired: `RESTART` or `JOURNAL_BEHIND`. Null in other states.
+    /// Why it was refused, in the device's own words; why it expired: `RESTART` or `JOURNAL_BEHIND`; why it was denied, by
+    /// the code of the problem: `PAYLOAD_INVALID`, `KIND_AMBIGUOUS`, `ARMING_REQUIRED`, `COMMAND_IN_FLIGHT` or
+    /// `DEVICE_OFFLINE`. Null in other states.
     pub reason: Option<String>,
-    /// While it was under way, another client published on its topic, or an earlier command there was not answered: the
-    /// answer may be that of another command.
+    /// While it was under way, another client published on its topic, an earlier command there was not answered, or one was
+    /// answered within the last minute and the answer does not tell the two apart: it may be that of another command.
     pub ambiguous: bool,
     /// Where it came in.
     pub surface: Surface,
@@ -163,7 +167,7 @@ pub struct CommandRecord {
     pub client_id: Option<String>,
     /// The address that it came from.
     pub address: Option<String>,
-    /// The key under which the same command again is this record.
+    /// The key under which the same command again is this record, unless it was denied.
     pub idempotency_key: Option<String>,
 }
 
@@ -289,7 +293,8 @@ impl CommandRecord {
             | CommandState::Refused
             | CommandState::Mismatch
             | CommandState::TimedOut
-            | CommandState::Expired => false,
+            | CommandState::Expired
+            | CommandState::Denied => false,
         }
     }
 }

@@ -74,6 +74,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// So long before this moment.
+    pub fn before(self, time: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// Milliseconds from `earlier` to here, never negative.
     pub fn millis_since(self, earlier: Timestamp) -> i64 {
         (self.0 - earlier.0).max(0) / 1000

@@ -17,7 +17,7 @@ use super::{
     etag::Tagged,
     examples,
     paging::{Limit, Nothing},
-    problem::{Body, Concerned, Path, Problem, Query},
+    problem::{Body, Path, Problem, Query},
 };
 use crate::{
     app::App,
@@ -128,8 +128,8 @@ pub async fn send(
     patience: Patience,
     Body(command): Body<Command>,
 ) -> Result<Sent, Problem> {
-    let record = app.desk.send(Ask::play(&device, command.action), origin, patience.wait()).await?;
-    Ok(Sent::of(&app, record, patience))
+    let sent = app.desk.send(Ask::play(&device, command.action), origin, patience.wait()).await;
+    Sent::of(&app, sent, patience)
 }
 
 /// The command log.
@@ -182,6 +182,10 @@ impl Record {
         Record { kind, type_name: typed.map(|typed| typed.name()), typed: payload, record }
     }
 
+    pub fn id(&self) -> Seq {
+        self.record.id
+    }
+
     /// For a device.
     pub fn untyped(record: CommandRecord) -> Record {
         Record { record, kind: None, type_name: None, typed: None }
@@ -192,6 +196,11 @@ impl Record {
         let typed = RawValue::from_string(record.payload.clone()).ok();
         Record { kind: Some(kind.name), type_name: Some((topic.shape.name)().into_owned()), typed, record }
     }
+}
+
+/// Where the record of a command stays.
+pub fn location(id: Seq) -> String {
+    format!("/api/v1/commands/{id}")
 }
 
 /// The id of a command, in a path.
@@ -234,21 +243,26 @@ pub struct Sent {
 }
 
 impl Sent {
-    pub fn of(app: &App, record: CommandRecord, patience: Patience) -> Sent {
-        Sent { record: Record::of(app, record), patience }
+    /// Whoever waited for an answer that did not come in time is told so, and whose command was denied where that stands.
+    #[allow(clippy::result_large_err, reason = "a problem is as large as what it tells")]
+    pub fn of(app: &App, sent: Result<CommandRecord, Error>, patience: Patience) -> Result<Sent, Problem> {
+        match sent {
+            Ok(record) if patience == Patience::Usual && record.state == CommandState::TimedOut => {
+                let late = Problem::from(Error::ConfirmationTimeout(Box::new(record.clone())));
+                Err(late.about(Record::of(app, record)))
+            }
+            Ok(record) => Ok(Sent { record: Record::of(app, record), patience }),
+            Err(Error::Denied { why, record }) => Err(Problem::from(*why).about(Record::of(app, *record))),
+            Err(why) => Err(why.into()),
+        }
     }
 }
 
 impl IntoResponse for Sent {
-    /// Whoever waited for an answer that did not come in time is told so.
     fn into_response(self) -> Response {
         let Sent { record, patience } = self;
-        let location = [(LOCATION, format!("/api/v1/commands/{}", record.record.id))];
+        let location = [(LOCATION, location(record.id()))];
         match patience {
-            Patience::Usual if record.record.state == CommandState::TimedOut => {
-                let late = Problem::from(Error::ConfirmationTimeout(Box::new(record.record.clone())));
-                Problem { command: Some(Concerned::This(Box::new(record))), ..late }.into_response()
-            }
             Patience::Usual => (location, Json(record)).into_response(),
             Patience::RespondAsync => {
                 let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC))];

@@ -23,8 +23,12 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const COMMIT_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 const COMMIT_SECONDS: &str = "crosslink_commit_seconds";
 
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: [(&str, &str); 17] = [
     ("crosslink_aliases_total", "Messages on a topic that is spelt in another way than the gateway does"),
+    (
+        "crosslink_denials_unrecorded_total",
+        "Commands refused and not recorded: more of a topic, for one reason, than the log takes in a minute",
+    ),
     ("crosslink_http_refused_total", "HTTP connections refused because there were too many"),
     ("crosslink_journal_entries_total", "Entries written to the journal"),
     ("crosslink_journal_failures_total", "Batches that the journal could not write at the first try"),

@@ -12,7 +12,7 @@ use axum::{
     },
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
+        header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -24,7 +24,7 @@ use serde::{
 use tracing::error;
 use utoipa::ToSchema;
 
-use super::commands::Record;
+use super::commands::{Record, location};
 use crate::{error::Error, json::Flaw, model::Seq};
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -66,6 +66,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub flaws: Option<Vec<Flaw>>,
+    /// The command that it is about, whose record stays.
+    #[serde(skip)]
+    pub about: Option<Seq>,
 }
 
 /// The command that a problem is about: its id if it is another one than was asked for, else its record.
@@ -101,6 +104,13 @@ impl Problem {
         Problem::new(status, code, innermost(rejection))
     }
 
+    /// About a command, whose record this is. One that stands against it is named instead.
+    pub fn about(self, record: Record) -> Problem {
+        let about = Some(record.id());
+        let command = self.command.or_else(|| Some(Concerned::This(Box::new(record))));
+        Problem { command, about, ..self }
+    }
+
     pub fn of(mut self, path: &str) -> Problem {
         self.instance = Some(path.to_owned());
         self
@@ -109,22 +119,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
-        let status = match &error {
-            Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::IdempotencyConflict(_)
-            | Error::KindContradicted { .. }
-            | Error::CommandInFlight { .. }
-            | Error::DeviceOffline { .. }
-            | Error::KindAmbiguous { .. } => StatusCode::CONFLICT,
-            Error::PayloadInvalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::ArmingRequired(_) => StatusCode::LOCKED,
-            Error::ConfirmationTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
-            Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Error::Setup(why) => return internal(why),
-            Error::Internal(why) => return internal(&format!("{why:#}")),
-        };
-        let problem = Problem::new(status, error.code(), error.to_string());
+        let problem = Problem::new(status(&error), error.code(), error.to_string());
         match error {
             Error::KindContradicted { seqs, .. } => Problem { seqs: Some(seqs), ..problem },
             Error::CommandInFlight { command, .. } => {
@@ -132,8 +127,29 @@ impl From<Error> for Problem {
             }
             Error::KindAmbiguous { candidates, .. } => Problem { candidates: Some(candidates), ..problem },
             Error::PayloadInvalid(flaws) => Problem { flaws: Some(flaws), ..problem },
+            Error::Denied { why, .. } => Problem::from(*why),
+            Error::Setup(why) => internal(&why),
+            Error::Internal(why) => internal(&format!("{why:#}")),
             _ => problem,
         }
+    }
+}
+
+fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::NotFound { .. } => StatusCode::NOT_FOUND,
+        Error::Invalid(_) => StatusCode::BAD_REQUEST,
+        Error::IdempotencyConflict(_)
+        | Error::KindContradicted { .. }
+        | Error::CommandInFlight { .. }
+        | Error::DeviceOffline { .. }
+        | Error::KindAmbiguous { .. } => StatusCode::CONFLICT,
+        Error::PayloadInvalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Error::ArmingRequired(_) => StatusCode::LOCKED,
+        Error::ConfirmationTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+        Error::Denied { why, .. } => status(why),
+        Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Setup(_) | Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -180,6 +196,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(&self)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(location) = self.about.and_then(|id| location(id).parse().ok()) {
+            response.headers_mut().insert(LOCATION, location);
+        }
         response.extensions_mut().insert(self);
         response
     }

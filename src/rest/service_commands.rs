@@ -87,7 +87,7 @@ pub async fn send(
     patience: Patience,
     Told(ask): Told,
 ) -> Result<Sent, Problem> {
-    Ok(Sent::of(&app, app.desk.send(ask, origin, patience.wait()).await?, patience))
+    Sent::of(&app, app.desk.send(ask, origin, patience.wait()).await, patience)
 }
 
 /// Send a command to a service on a suffix of its topic.
@@ -189,7 +189,7 @@ pub async fn execute(
     patience: Patience,
     Body(Execution { token }): Body<Execution>,
 ) -> Result<Sent, Problem> {
-    Ok(Sent::of(&app, app.desk.execute(&token, origin, patience.wait()).await?, patience))
+    Sent::of(&app, app.desk.execute(&token, origin, patience.wait()).await, patience)
 }
 
 /// What a service is to be told: by the path, the query and the body.

@@ -7,10 +7,14 @@ use entity::{anchors, command_states as states, commands};
 use sea_orm::{DbErr, QueryOrder, QuerySelect, entity::prelude::*};
 use sha2::{Digest, Sha256};
 
+mod removal;
 mod rows;
 mod verify;
+mod walk;
 
-pub use verify::{Audit, Broken, Flaw, Head, verify};
+pub use removal::OldCommands;
+pub use verify::verify;
+pub use walk::{Audit, Broken, Flaw, Head, Removed};
 
 /// SHA-256.
 pub(super) type Hash = [u8; 32];

@@ -123,10 +123,12 @@ impl Store {
         self.newest_command(query).await
     }
 
-    /// The newest command that was sent under an idempotency key, in its newest state.
+    /// The newest command that was sent under an idempotency key, in its newest state. One that was denied was not sent.
     pub async fn command_by_key(&self, key: &str) -> Result<Option<CommandRecord>, Error> {
         let mut query = CommandRow::select();
-        query.and_where(commands::Column::IdempotencyKey.eq(key));
+        query
+            .and_where(commands::Column::IdempotencyKey.eq(key))
+            .and_where(commands::Column::State.ne(CommandState::Denied.number()));
         self.newest_command(query).await
     }
 
@@ -148,40 +150,6 @@ impl Store {
             .and_where(states::Column::Seq.between(first.0, last.0))
             .order_by_expr(Expr::col(states::Column::Seq.as_column_ref()), Order::Asc);
         self.fitting(&query, room).await
-    }
-
-    /// The command of each device that was published last, as it was when it went out.
-    pub(super) async fn last_published_as_of(&self, seq: Seq) -> Result<Vec<CommandRecord>, Error> {
-        let state = |column| Expr::col(("state", column));
-        let published = state(states::Column::State).eq(CommandState::Published.number());
-        // Another client's command is told once, when it has gone out.
-        let told = state(states::Column::State)
-            .eq(CommandState::Unconfirmable.number())
-            .and(state(states::Column::Seq).eq(state(states::Column::Command)));
-        let last = Query::select()
-            .expr(state(states::Column::Seq))
-            .from_as(commands::Entity, "other")
-            .join_as(
-                JoinType::InnerJoin,
-                states::Entity,
-                "state",
-                state(states::Column::Command).eq(Expr::col(("other", commands::Column::Id))),
-            )
-            .and_where(
-                Expr::col(("other", commands::Column::Source))
-                    .eq(Expr::col(sources::Column::Id.as_column_ref())),
-            )
-            .and_where(Expr::col(("other", commands::Column::Id)).lte(seq.0))
-            .and_where(state(states::Column::Seq).lte(seq.0))
-            .and_where(published.or(told))
-            .order_by_expr(Expr::col(("other", commands::Column::Id)), Order::Desc)
-            .limit(1)
-            .take();
-        let mut query = CommandRow::select();
-        query
-            .and_where(sources::Column::Class.eq(class::DEVICE))
-            .and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(last));
-        self.command_records(&query).await
     }
 
     async fn newest_command(&self, mut query: SelectStatement) -> Result<Option<CommandRecord>, Error> {

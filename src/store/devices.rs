@@ -1,21 +1,23 @@
 //! All devices at one place of the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use entity::{journal, sources};
+use entity::{command_states as states, commands, journal, overrides, sources};
 use sea_orm::{
+    FromQueryResult, JoinType, Order,
     entity::prelude::*,
-    sea_query::{Expr, ExprTrait},
+    sea_query::{Expr, ExprTrait, Query, SelectStatement, UnionType},
 };
 
 use super::{
     Store,
+    command_rows::CommandRow,
     events::{Entry, last},
-    words::{class, kind},
+    words::{Word, class, kind},
 };
 use crate::{
     error::Error,
-    model::{CommandRecord, PresenceChange, Reading, Seq},
+    model::{Action, CommandState, PresenceChange, Reading, Seq},
 };
 
 /// The last that the journal says of a device.
@@ -24,8 +26,22 @@ pub struct DeviceFacts {
     pub name: String,
     pub reading: Option<Reading>,
     pub presence: Option<PresenceChange>,
-    /// The newest command that was published, as it was then.
-    pub command: Option<CommandRecord>,
+    /// What went out to it last.
+    pub told: Option<WentOut>,
+}
+
+/// What a device was told, and where in the journal that went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WentOut {
+    pub seq: Seq,
+    pub action: Action,
+}
+
+#[derive(FromQueryResult)]
+struct WentOutRow {
+    device: String,
+    seq: i64,
+    action: i16,
 }
 
 impl Store {
@@ -43,12 +59,22 @@ impl Store {
             let name = change.device.clone();
             facts_of(&mut devices, name).presence = Some(change);
         }
-        for record in self.last_published_as_of(seq).await? {
-            if let Some(name) = record.target.device().map(str::to_owned) {
-                facts_of(&mut devices, name).command = Some(record);
-            }
+        for (name, told) in self.went_out_last(seq).await? {
+            facts_of(&mut devices, name).told = Some(told);
         }
         Ok(devices.into_values().collect())
+    }
+
+    /// What went out last to each device up to `seq`, inclusive, by device: of what was removed from the log, the last
+    /// is known.
+    pub(super) async fn went_out_last(&self, seq: Seq) -> Result<HashMap<String, WentOut>, Error> {
+        let mut found = HashMap::<String, WentOut>::new();
+        for row in self.rows::<WentOutRow>(&went_out_last(seq)).await? {
+            let told = WentOut { seq: Seq(row.seq), action: Action::of(row.action, row.seq)? };
+            let last = found.entry(row.device).or_insert(told);
+            *last = if told.seq > last.seq { told } else { *last };
+        }
+        Ok(found)
     }
 
     /// The last entry of one kind about each device. One look into the index for each device, whatever the
@@ -66,6 +92,58 @@ impl Store {
     }
 }
 
+/// What went out last to each device, in the log and of what was removed from it: in one statement, so that nothing is
+/// removed between the two.
+fn went_out_last(seq: Seq) -> SelectStatement {
+    let state = |column| Expr::col(("state", column));
+    let device = || Expr::col(sources::Column::Name.as_column_ref());
+    let published = state(states::Column::State).eq(CommandState::Published.number());
+    // Another client's command is told once, when it has gone out.
+    let told = state(states::Column::State)
+        .eq(CommandState::Unconfirmable.number())
+        .and(state(states::Column::Seq).eq(state(states::Column::Command)));
+    let last = Query::select()
+        .expr(state(states::Column::Seq))
+        .from_as(commands::Entity, "other")
+        .join_as(
+            JoinType::InnerJoin,
+            states::Entity,
+            "state",
+            state(states::Column::Command).eq(Expr::col(("other", commands::Column::Id))),
+        )
+        .and_where(
+            Expr::col(("other", commands::Column::Source)).eq(Expr::col(sources::Column::Id.as_column_ref())),
+        )
+        .and_where(Expr::col(("other", commands::Column::Id)).lte(seq.0))
+        .and_where(state(states::Column::Seq).lte(seq.0))
+        .and_where(published.or(told))
+        .order_by_expr(Expr::col(("other", commands::Column::Id)), Order::Desc)
+        .limit(1)
+        .take();
+    let removed = Query::select()
+        .expr_as(device(), "device")
+        .column(overrides::Column::Seq.as_column_ref())
+        .column(overrides::Column::Action.as_column_ref())
+        .from(overrides::Entity)
+        .inner_join(
+            sources::Entity,
+            Expr::col(sources::Column::Id.as_column_ref())
+                .eq(Expr::col(overrides::Column::Source.as_column_ref())),
+        )
+        .and_where(overrides::Column::Seq.lte(seq.0))
+        .take();
+    let mut query = CommandRow::select();
+    query
+        .clear_selects()
+        .expr_as(device(), "device")
+        .column(states::Column::Seq.as_column_ref())
+        .column(commands::Column::Action.as_column_ref())
+        .and_where(sources::Column::Class.eq(class::DEVICE))
+        .and_where(Expr::col(states::Column::Seq.as_column_ref()).eq(last))
+        .union(UnionType::All, removed)
+        .take()
+}
+
 fn facts_of(devices: &mut BTreeMap<String, DeviceFacts>, name: String) -> &mut DeviceFacts {
     devices
         .entry(name)
@@ -76,7 +154,7 @@ fn facts_of(devices: &mut BTreeMap<String, DeviceFacts>, name: String) -> &mut D
 mod tests {
     use super::*;
     use crate::{
-        model::{CommandState, Event},
+        model::Event,
         store::samples::{
             House, accepted, moved, presence, reading, service, service_command, service_reading,
         },
@@ -100,14 +178,14 @@ mod tests {
         assert_eq!(b.name, "b");
         assert_eq!(b.presence.clone().map(Event::Presence), first[0].event);
         assert_eq!(b.reading.clone().map(Event::Reading), first[1].event);
-        assert_eq!(b.command, None, "it has not gone out");
+        assert_eq!(b.told, None, "it has not gone out");
 
         let now = house.journal.head();
         let [a, b] = &house.store.devices_as_of(now).await.unwrap()[..] else { panic!("two devices") };
         assert_eq!(a.reading.clone().map(Event::Reading), second[1].event);
-        assert_eq!((&a.presence, &a.command), (&None, &None));
+        assert_eq!((&a.presence, a.told), (&None, None));
         assert_eq!(b.reading.clone().map(Event::Reading), second[0].event);
-        assert_eq!(b.command, Some(published));
+        assert_eq!(b.told, Some(WentOut { seq: published.seq, action: Action::Play }));
         assert_eq!(house.store.devices_as_of(Seq::ZERO).await.unwrap(), []);
     }
 

@@ -29,7 +29,19 @@ const MAX_AT_A_TIME: usize = 1024 * 1024;
 impl Store {
     /// What follows `after`, in order: at least one event if there is any. At most three statements, however many
     /// events.
-    pub async fn events(&self, after: Seq, limit: usize) -> Result<Vec<Event>, Error> {
+    pub async fn events(&self, mut after: Seq, limit: usize) -> Result<Vec<Event>, Error> {
+        loop {
+            let (events, last) = self.events_up_to(after, limit).await?;
+            match last {
+                // All of them were removed between two of the statements.
+                Some(last) if events.is_empty() => after = last,
+                _ => return Ok(events),
+            }
+        }
+    }
+
+    /// The same, and the last entry that was looked at.
+    async fn events_up_to(&self, after: Seq, limit: usize) -> Result<(Vec<Event>, Option<Seq>), Error> {
         let mut query = Entry::select();
         query
             .and_where(journal::Column::Seq.gt(after.0))
@@ -38,7 +50,7 @@ impl Store {
         let mut room = MAX_AT_A_TIME;
         let (entries, _) = self.entries(&query, &mut room).await?;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         };
         let (first, last) = (Seq(first.seq), Seq(last.seq));
 
@@ -53,7 +65,7 @@ impl Store {
         } else {
             Vec::new()
         };
-        let (mut commands, mut rejections) = (commands.into_iter(), rejections.into_iter());
+        let (mut commands, mut rejections) = (commands.into_iter().peekable(), rejections.into_iter());
         let mut events = Vec::with_capacity(entries.len());
         for entry in entries {
             let seq = Seq(entry.seq);
@@ -61,11 +73,12 @@ impl Store {
                 kind::READING => Event::Reading(entry.reading()?),
                 kind::PRESENCE => Event::Presence(entry.presence()?),
                 kind::SESSION => Event::Session(entry.session()?),
-                kind::COMMAND => match commands.next() {
+                kind::COMMAND => match commands.next_if(|record| record.seq == seq) {
                     Some(record) => Event::Command(record),
-                    None if all_commands => return Err(lost(seq)),
                     // There is no room for it: it is told next time.
-                    None => break,
+                    None if !all_commands && commands.peek().is_none() => break,
+                    None if seq <= self.commands_removed().await? => continue,
+                    None => return Err(lost(seq)),
                 },
                 kind::REJECTION => Event::Rejection(rejections.next().ok_or_else(|| lost(seq))?),
                 kind::SERVICE => Event::Service(entry.service()?),
@@ -77,7 +90,7 @@ impl Store {
             }
             events.push(event);
         }
-        Ok(events)
+        Ok((events, Some(last)))
     }
 
     /// The entries that a query finds, the first of them at least, and on for as long as there is room for what

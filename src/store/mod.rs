@@ -19,6 +19,7 @@ use tracing::info;
 use crate::{config::Durability, error::Error, model::Seq};
 
 mod audit;
+mod batch;
 mod command_rows;
 mod commands;
 mod devices;
@@ -38,9 +39,9 @@ mod service_readings;
 mod services;
 mod words;
 
-pub use audit::{Audit, Broken, Flaw, Head, verify};
+pub use audit::{Audit, Broken, Flaw, Head, OldCommands, Removed, verify};
 pub use commands::CommandFilter;
-pub use devices::DeviceFacts;
+pub use devices::{DeviceFacts, WentOut};
 pub use journal::{Draft, Journal, refused};
 pub use rejections::RejectionFilter;
 pub use services::TopicFacts;

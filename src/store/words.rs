@@ -83,6 +83,7 @@ impl Word for CommandState {
         CommandState::Refused,
         CommandState::Mismatch,
         CommandState::TimedOut,
+        CommandState::Denied,
     ];
 
     fn number(self) -> i16 {
@@ -95,6 +96,7 @@ impl Word for CommandState {
             CommandState::Refused => 6,
             CommandState::Mismatch => 7,
             CommandState::TimedOut => 8,
+            CommandState::Denied => 9,
         }
     }
 }
@@ -265,7 +267,7 @@ mod tests {
     fn every_number_is_listed() {
         assert_eq!(numbers::<Action>(), [1, 2, 3]);
         assert_eq!(numbers::<Surface>(), [1, 2, 3]);
-        assert_eq!(numbers::<CommandState>(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(numbers::<CommandState>(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(numbers::<Delivery>(), [1, 2, 3]);
         assert_eq!(numbers::<RejectionReason>(), (1..=11).collect::<Vec<_>>());
         assert!(Action::of(9, 1).is_err());

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use crosslink::broker::QoS;
@@ -12,7 +13,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{House, reading};
+use crate::harness::{House, reading, until};
 
 const CONFIG: &str = r#"{"enable":true,"duty":0.5,"frequency":800}"#;
 
@@ -249,6 +250,40 @@ async fn the_first_row_that_somebody_changed_is_named() {
         assert!(told.said.starts_with(&wanted), "{sql}: expected {wanted} in {}", told.said);
         assert!(told.said.contains(says) && !told.said.contains("head"), "{sql}: {}", told.said);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_removed_when_it_was_old_leaves_an_anchor_and_the_override() {
+    let house = busy().await;
+    // The last entry of a journal stays, whatever it is.
+    house.somebody("esp32").await.say("sensors/esp32", reading(20.0)).await;
+    let mode = async |house: &House| house.device("pump").await["mode"].take();
+    assert_eq!(mode(&house).await, "FORCED_OFF");
+
+    let house = house.restart_with(|config| config.keep_commands = Some(Duration::from_millis(1))).await;
+    let told = until("the old commands are removed", async || match commands(&house).await {
+        0 => Ok(audit(&house.database(), &[])),
+        some => Err(some.into()),
+    })
+    .await;
+    assert_eq!(told.code, Some(0), "{}{}", told.said, told.complained);
+    assert!(told.said.contains("\n0 rows, of 0 commands\n"), "{}", told.said);
+    let head = told.head();
+    let removed = format!(" rows were removed when they were old, the last of them {head}\n");
+    assert!(told.said.contains(&removed), "{}", told.said);
+
+    // Killed, and started where nothing is removed.
+    let killed = copy(house.database().parent().unwrap());
+    let again = House::with(|config| config.database = killed.path().join("crosslink.db")).await;
+    for house in [&house, &again] {
+        assert_eq!(mode(house).await, "FORCED_OFF");
+        house.somebody("person").await.say("commands/pump/play", "true").await;
+        assert_eq!(mode(house).await, "FORCED_ON");
+        let told = audit(&house.database(), &["--head", head]);
+        assert_eq!(told.code, Some(0), "{}", told.said);
+        assert!(told.said.contains("\n1 rows, of 1 commands\n"), "{}", told.said);
+    }
+    again.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

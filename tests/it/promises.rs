@@ -336,7 +336,8 @@ async fn commands_that_a_killed_gateway_left_come_to_an_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aliases_are_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let gateway = Process::start(folder.path(), &[]);
+    // No plug is pulled here, and the disk is shared.
+    let gateway = Process::start(folder.path(), &["env", "CROSSLINK_DURABILITY=normal"]);
     let mut device = Newcomer::new(gateway.mqtt, "old").connect_v4().await;
     for topic in ["sensors/rasperry", "sensors/raspberry", "sensors/rasperry"] {
         device.say(topic, reading(20.0)).await;

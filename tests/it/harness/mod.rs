@@ -60,7 +60,13 @@ impl House {
 
     /// Stops and starts with the same database; the ports are new.
     pub async fn restart(self) -> House {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with a configuration that is changed in between.
+    pub async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> House {
         self.gateway.stop().await;
+        change(&mut self.config);
         // A process that another test is about to run has every open file of this one, the lock too, until it runs.
         let gateway =
             until("the database is let go", async || match Gateway::start(self.config.clone()).await {

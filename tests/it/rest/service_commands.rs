@@ -111,8 +111,13 @@ async fn a_refused_command_tells_why_in_the_words_of_the_device() {
 async fn a_command_without_an_answer_times_out_and_a_late_one_is_attached() {
     let (house, mut board) = house_with_fan().await;
     let request = tell(&house, &format!("{FAN}?timeout_ms=100"), ON);
-    let problem = refused(request, 504, "CONFIRMATION_TIMEOUT", "board1/fan/config was published").await;
+    let answer = request.send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["code"], "CONFIRMATION_TIMEOUT");
+    assert!(problem["detail"].as_str().unwrap().contains("board1/fan/config was published"), "{problem}");
     let told = &problem["command"];
+    assert_eq!(location, format!("/api/v1/commands/{}", told["id"]));
     assert_eq!((&told["state"], &told["answer"]), (&json!("TIMED_OUT"), &Value::Null));
     assert_eq!((&told["kind"], &told["timeout_ms"]), (&json!("pwm"), &json!(100)));
 
@@ -231,7 +236,62 @@ async fn what_a_device_would_not_understand_is_refused_with_the_place() {
     let problem = refused(tell(&house, FAN, more), 422, "PAYLOAD_INVALID", "colour").await;
     assert_eq!(problem["flaws"][0]["pointer"], "/colour");
     board.hears_nothing().await;
-    assert_eq!(house.get("/api/v1/commands").await["items"], json!([]));
+    assert_eq!(house.get("/api/v1/commands?state=CONFIRMED").await["items"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_stands_in_the_log_as_denied() {
+    let (house, mut board) = with_fan(House::with(|config| config.arm_hazards = true).await).await;
+    let log = async || house.get("/api/v1/commands").await["items"].as_array().unwrap().clone();
+    let keyed = |payload: &'static str| tell(&house, FAN, payload).header("idempotency-key", "k");
+
+    let answer = keyed("{ \"duty\":2 }").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let problem: Value = answer.json().await.unwrap();
+    let denied = house.get(&location).await;
+    assert_eq!(problem["command"], denied);
+    assert_eq!((&denied["state"], &denied["reason"]), (&json!("DENIED"), &json!("PAYLOAD_INVALID")));
+    assert_eq!(
+        (&denied["payload"], &denied["topic"]),
+        (&json!("{ \"duty\":2 }"), &json!("board1/fan/config"))
+    );
+    assert_eq!((&denied["surface"], &denied["delivery"]), (&json!("REST"), &Value::Null));
+    assert_eq!((&denied["idempotency_key"], &denied["id"]), (&json!("k"), &denied["seq"]));
+    assert!(denied["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+
+    let problem = refused(tell(&house, FAN, ON), 423, "ARMING_REQUIRED", "can hurt").await;
+    assert_eq!(problem["command"]["reason"], "ARMING_REQUIRED");
+    // The key is still that of whatever is sent with it.
+    let is_off = r#"{"enable":false,"duty":0.1,"frequency":800,"error":null}"#;
+    let (sent, ()) = tokio::join!(house.json(keyed(OFF)), async {
+        assert_eq!(board.hears().await.1, OFF);
+        // Another one meanwhile: that which is under way is named.
+        let problem = refused(tell(&house, FAN, OFF), 409, "COMMAND_IN_FLIGHT", "under way").await;
+        assert!(problem["command"].is_number(), "{problem}");
+        board.say("board1/fan/response", is_off).await;
+    });
+    assert_eq!((sent.0, &sent.1["state"]), (StatusCode::OK, &json!("CONFIRMED")));
+    let again = house.json(keyed(OFF)).await;
+    assert_eq!(again.1["id"], sent.1["id"]);
+    // Mistakes in asking are no commands.
+    refused(tell(&house, "board1/fan/commands/no", ON), 404, "NOT_FOUND", "").await;
+    refused(tell(&house, &format!("{FAN}?timeout_ms=1"), ON), 400, "INVALID", "").await;
+    refused(keyed(ON), 409, "IDEMPOTENCY_CONFLICT", "").await;
+    let states: Vec<Value> = log().await.iter().map(|record| record["state"].clone()).collect();
+    assert_eq!(states, ["DENIED", "CONFIRMED", "DENIED", "DENIED"]);
+
+    // However often it is asked in vain.
+    for _ in 0..40 {
+        refused(tell(&house, FAN, ON), 423, "ARMING_REQUIRED", "can hurt").await;
+    }
+    let denied = house.get("/api/v1/commands?state=DENIED").await["items"].as_array().map(Vec::len);
+    assert!(denied.is_some_and(|denied| (20..=42).contains(&denied)), "{denied:?}");
+    board.hears_nothing().await;
+
+    let house = house.restart().await;
+    let after = house.get("/api/v1/commands?state=DENIED").await["items"].as_array().map(Vec::len);
+    assert_eq!(after, denied);
 }
 
 #[tokio::test(flavor = "multi_thread")]

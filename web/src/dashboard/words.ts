@@ -115,6 +115,15 @@ const LONGEST_VALUE = 48;
 /** How well a command went: only what failed or reached nobody calls for a second look. */
 export type Success = 'good' | 'doubtful' | 'bad' | 'open';
 
+/** Why the gateway refused a command, by the code that is its reason. */
+const DENIAL: Record<string, string> = {
+  ARMING_REQUIRED: 'it has to be armed first',
+  COMMAND_IN_FLIGHT: 'another one was under way',
+  DEVICE_OFFLINE: 'its firmware was offline',
+  KIND_AMBIGUOUS: 'its kind was not known',
+  PAYLOAD_INVALID: 'the device would not understand it',
+};
+
 export function commandInWords(command: Sent): { words: string; success: Success } {
   const { delivery, timeoutMs, reason } = command;
   switch (command.state) {
@@ -143,6 +152,8 @@ export function commandInWords(command: Sent): { words: string; success: Success
       return delivery === null
         ? { words: 'Not sent: the gateway stopped', success: 'bad' }
         : { words: 'Sent, but the gateway stopped before an answer', success: 'doubtful' };
+    case 'DENIED':
+      return { words: `Not sent: ${DENIAL[reason ?? ''] ?? 'it was refused'}`, success: 'bad' };
   }
 }
 
