@@ -72,7 +72,6 @@ A flag wins over a variable, a variable over the file. Examples:
   crosslink --mqtt 0.0.0.0:1883 --open    devices on the network come in
   crosslink --pair pump,valve --database sqlite:///var/lib/crosslink/plant.db
   crosslink simulate pair --mqtt 127.0.0.1:1883 --fault takeover
-  crosslink simulate rig --firmware rig2 --fault slow-ack
 ";
 
 impl Cli {
