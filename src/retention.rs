@@ -53,7 +53,9 @@ async fn round(
     removals: &mpsc::Sender<Removal>,
 ) -> Result<usize, Error> {
     let gone = || Error::Unavailable("the journal");
-    let (than, now) = (Timestamp::now().before(keep), store.head().await?);
+    // A clock that has just jumped far ahead makes nothing old: the journal's own time counts until the next round.
+    let time = Timestamp::now().min(store.moment(*head).await?);
+    let (than, now) = (time.before(keep), store.head().await?);
     let mut rows = 0;
     while let Some(old) = store.old_commands(than, *head).await? {
         let count = old.count();

@@ -9,7 +9,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i64,
     pub client_id: String,
-    /// In seconds from the end of the connection; 4 294 967 295 is for ever.
+    /// In seconds from the end of the connection.
     pub expiry: i64,
     /// None while its client is connected.
     pub left_at: Option<i64>,

@@ -155,13 +155,22 @@ pub struct Ended {
 
 /// The right to have a message acknowledged. Settled in the order of the client's messages.
 #[derive(Debug)]
-pub struct Ack(Arc<Settled>);
+pub struct Ack {
+    of: Arc<Settled>,
+    /// Acknowledgements that wait for it, one after the other.
+    times: u64,
+}
 
 impl Ack {
     /// The message is on disk: its client may be told.
     pub fn settle(self) {
-        self.0.count.fetch_add(1, Ordering::Release);
-        self.0.changed.notify_one();
+        self.of.count.fetch_add(self.times, Ordering::Release);
+        self.of.changed.notify_one();
+    }
+
+    /// One more waits for it.
+    pub fn and_another(&mut self) {
+        self.times += 1;
     }
 }
 
@@ -174,7 +183,7 @@ pub struct Settled {
 
 impl Settled {
     pub fn ack(self: &Arc<Settled>) -> Ack {
-        Ack(self.clone())
+        Ack { of: self.clone(), times: 1 }
     }
 
     /// Takes what was settled since the last call.
@@ -364,8 +373,8 @@ fn crowd(input: &Input) -> usize {
     match input {
         Input::Publish(inbound) if inbound.room == 0 => cost(inbound) as usize,
         Input::Started(_) | Input::Ended(_) => 1,
+        Input::Keep { keeps, .. } => keeps_bytes(keeps).div_ceil(1024),
         Input::Publish(_)
-        | Input::Keep { .. }
         | Input::Accept { .. }
         | Input::Announced { .. }
         | Input::Delivered { .. }
@@ -377,7 +386,14 @@ fn crowd(input: &Input) -> usize {
 
 /// In KiB, rounded up.
 fn cost(inbound: &Inbound) -> u32 {
-    1 + u32::try_from(inbound.payload.len() / 1024).unwrap_or(u32::MAX)
+    let bytes = inbound.payload.len() + keeps_bytes(&inbound.keeps);
+    1 + u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
+}
+
+/// What changes of persistent sessions take on their way, without the payloads that they share with their messages.
+fn keeps_bytes(keeps: &[Keep]) -> usize {
+    const EACH: usize = 256;
+    keeps.len() * EACH
 }
 
 impl Inbound {

@@ -110,8 +110,13 @@ impl Ingest {
                     if refusals == 2 && alone {
                         error!("the database does not take an entry, which is lost: {}", cause(&why));
                         metrics::counter!("crosslink_unrecorded_total").increment(1);
-                        drafts[written] = Draft::default();
-                        written += 1;
+                        // What it brought for others is written all the same, if that can be.
+                        let draft = std::mem::take(&mut drafts[written]);
+                        if draft.event.is_some() || draft.retained.is_some() {
+                            drafts[written].keeps = draft.keeps;
+                        } else {
+                            written += 1;
+                        }
                     }
                     (alone, refusals) = (alone || refusals == 2, refusals % 2);
                 }

@@ -320,10 +320,11 @@ impl Ingest {
         let now = Instant::now();
         let retained = inbound.kept.then(|| inbound.retained());
         if let Some(retained) = &retained
-            && let Place::Known { address: Address::Presence { device }, .. } = &inbound.place
+            && let Place::Known { address: Address::Presence { device }, .. } =
+                Place::of(&retained.topic, &self.pair)
         {
             self.truth.stands(retained);
-            batch.doubtful.insert(device.clone());
+            batch.doubtful.insert(device);
         }
         let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);
         let (mut learnt, mut heard) = (None, None);

@@ -1,5 +1,10 @@
 //! What outlives a client's connection: its persistent session.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use bytes::Bytes;
 
 use super::{QoS, Timestamp};
@@ -13,7 +18,7 @@ pub struct KeptId(pub i64);
 pub struct KeptSession {
     pub id: KeptId,
     pub client_id: String,
-    /// In seconds from the end of the connection; `u32::MAX` is for ever.
+    /// In seconds from the end of the connection.
     pub expiry: u32,
     /// Absent when the client was connected.
     pub left_at: Option<Timestamp>,
@@ -47,6 +52,27 @@ pub struct KeptMessage {
     /// As MQTT 5 writes them, without their length.
     pub properties: Bytes,
     pub expires_at: Option<Timestamp>,
+    pub taken: Taken,
+}
+
+/// Whether the client has acknowledged a message already: that can overtake what is to be written of it.
+#[derive(Clone, Debug, Default)]
+pub struct Taken(Arc<AtomicBool>);
+
+impl Taken {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl PartialEq for Taken {
+    fn eq(&self, other: &Taken) -> bool {
+        self.is_set() == other.is_set()
+    }
 }
 
 /// Something to write down of a persistent session.

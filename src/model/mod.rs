@@ -18,7 +18,7 @@ use bytes::Bytes;
 pub use self::{
     client::{ClientSession, ProtocolVersion, RefusedClient, TopicFilter},
     command::{Action, Answer, CommandRecord, CommandState, Delivery, Mismatch, Surface, Target},
-    kept::{Keep, KeptChange, KeptId, KeptMessage, KeptSession, KeptSubscription},
+    kept::{Keep, KeptChange, KeptId, KeptMessage, KeptSession, KeptSubscription, Taken},
     page::{Cursor, Page, Part},
     presence::{
         Presence, PresenceChange, PresencePayload, PresenceReason, SessionChange, SessionEnd, Status,

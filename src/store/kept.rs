@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{Keep, KeptChange, KeptId, KeptMessage, KeptSession, KeptSubscription, QoS, Timestamp},
+    model::{Keep, KeptChange, KeptId, KeptMessage, KeptSession, KeptSubscription, QoS, Taken, Timestamp},
 };
 
 impl Store {
@@ -229,6 +229,10 @@ impl<'a> Changes<'a> {
             KeptChange::Unsubscribed { filter } => {
                 self.subscriptions.insert(filter, None);
             }
+            // What is taken before it is written is not written at all, whichever of the two comes first.
+            KeptChange::Queued(message) if message.taken.is_set() => {
+                self.messages.remove(&message.number);
+            }
             KeptChange::Queued(message) => {
                 self.messages.insert(message.number, Some(message));
             }
@@ -284,6 +288,7 @@ fn message(row: kept_messages::Model) -> Result<KeptMessage, Error> {
         retain: row.retain,
         properties: Bytes::from(row.properties.unwrap_or_default()),
         expires_at: row.expires_at.map(Timestamp),
+        taken: Taken::default(),
     })
 }
 

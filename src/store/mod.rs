@@ -7,7 +7,7 @@ use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbErr, QuerySelect,
+    ConnectOptions, Database, DatabaseConnection, DbErr, QueryOrder, QuerySelect,
     entity::prelude::*,
     sqlx::{
         ConnectOptions as _,
@@ -16,7 +16,11 @@ use sea_orm::{
 };
 use tracing::info;
 
-use crate::{config::Durability, error::Error, model::Seq};
+use crate::{
+    config::Durability,
+    error::Error,
+    model::{Seq, Timestamp},
+};
 
 mod audit;
 mod batch;
@@ -106,6 +110,14 @@ impl Store {
     /// The last entry of the journal.
     pub async fn head(&self) -> Result<Seq, Error> {
         Ok(head(self.db()).await?)
+    }
+
+    /// When the last entry up to a place was made.
+    pub async fn moment(&self, seq: Seq) -> Result<Timestamp, Error> {
+        use entity::journal::{Column, Entity};
+        let query = Entity::find().select_only().column(Column::At).filter(Column::Seq.lte(seq.0));
+        let at: Option<i64> = query.order_by_desc(Column::Seq).into_tuple().one(self.db()).await?;
+        Ok(Timestamp(at.unwrap_or_default()))
     }
 
     /// Whether the database can be read.

@@ -1,8 +1,8 @@
 //! What the broker keeps for those who subscribe later.
 
 use bytes::Bytes;
-use entity::retained::{Column, Entity};
-use sea_orm::{ExprTrait, entity::prelude::*};
+use entity::retained::Entity;
+use sea_orm::entity::prelude::*;
 
 use super::Store;
 use crate::{
@@ -11,11 +11,9 @@ use crate::{
 };
 
 impl Store {
-    /// All retained messages, but for those that have expired: they stay in the database, because the clock may be
-    /// wrong at the start.
+    /// All retained messages, also those that have expired by now: the broker forgets them.
     pub async fn retained(&self) -> Result<Vec<Retained>, Error> {
-        let lasting = Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(Timestamp::now().0));
-        let kept = Entity::find().filter(lasting).all(self.db()).await?;
+        let kept = Entity::find().all(self.db()).await?;
         Ok(kept
             .into_iter()
             .map(|row| Retained {

@@ -101,6 +101,9 @@ where
     let receive_maximum = connect.properties.receive_maximum();
     let resumed = front.resume(&client_id, id, receive_maximum, connect.clean_start, expiry);
     let expiry = if resumed.kept.is_some() { expiry } else { 0 };
+    if resumed.changed {
+        front.written().await;
+    }
     accepted.session_present = resumed.present;
     if expiry != asked {
         accepted.properties.push(Property::SessionExpiry(expiry));

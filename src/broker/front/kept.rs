@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     address::Place,
-    broker::{Inbound, Input},
+    broker::{Inbound, Input, Settled},
     model::{Keep, KeptChange, KeptId, KeptSession, SessionId, Timestamp},
 };
 
@@ -33,6 +33,8 @@ use crate::{
 const MAX_KEPT: usize = 1_000;
 /// A client that is away for longer finds nothing any more: a device that nobody owns now must not fill the disk for ever.
 pub const MAX_EXPIRY: u32 = 7 * 24 * 60 * 60;
+/// A client that begins a session waits so long for the disk at most.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked who has been away for too long, and whose will is due.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,7 @@ pub struct Memory {
 
 /// A client that is not there.
 struct Away {
+    since: Instant,
     expires: Instant,
     will: Option<(Instant, Incoming)>,
 }
@@ -83,6 +86,8 @@ pub struct Resumed {
     pub kept: Option<Arc<Kept>>,
     pub memory: Memory,
     pub present: bool,
+    /// A session has begun or ended, which the client relies on.
+    pub changed: bool,
 }
 
 impl Outbox {
@@ -177,7 +182,7 @@ impl Front {
             let memory = Memory {
                 subscriptions: session.subscriptions.into_iter().filter_map(Held::restored).collect(),
                 received: session.received.into_iter().map(|packet_id| (packet_id, true)).collect(),
-                away: Some(Away { expires: now + expiry.saturating_sub(away), will: None }),
+                away: Some(Away { since: now, expires: now + expiry.saturating_sub(away), will: None }),
             };
             let outbox = Arc::new(Outbox::away(outgoing));
             let whose = Whose::Kept(outbox.clone());
@@ -214,6 +219,7 @@ impl Front {
                 if clean_start || expired {
                     sessions.remove(client_id);
                     self.forget(kept, &memory);
+                    resumed.changed = true;
                     // The session that it waited for has ended.
                     will = away.and_then(|away| away.will);
                     found = None;
@@ -222,10 +228,14 @@ impl Front {
                 }
             }
             if found.is_none() && expiry > 0 {
+                if sessions.len() >= MAX_KEPT {
+                    self.forget_one(&mut sessions);
+                }
                 if sessions.len() < MAX_KEPT {
                     let kept = Arc::new(self.kept.create(client_id));
                     sessions.insert(client_id.clone(), kept.clone());
                     found = Some(kept);
+                    resumed.changed = true;
                 } else {
                     warn!(
                         client_id = &**client_id,
@@ -266,8 +276,39 @@ impl Front {
         keeps.push(kept.keep(left));
         self.intake.keep(keeps);
         let will = will.map(|(delay, will)| (now + delay, will));
-        memory.away = Some(Away { expires: now + Duration::from_secs(expiry.into()), will });
+        let expires = now + Duration::from_secs(expiry.into());
+        memory.away = Some(Away { since: now, expires, will });
         *kept.memory() = memory;
+    }
+
+    /// Waits until what was handed on before is on disk, as long as that may take: a disk that hangs keeps no client out.
+    pub(super) async fn written(&self) {
+        let settled = Arc::<Settled>::default();
+        self.intake.send(Input::Keep { keeps: Vec::new(), ack: Some(settled.ack()) });
+        tokio::select! {
+            () = settled.changed() => {}
+            () = self.intake.until_failing() => {}
+            () = self.stopping.cancelled() => {}
+            () = sleep(WRITTEN_WITHIN) => {}
+        }
+    }
+
+    /// Makes room for another session: of those for which nothing waits, that of the client that left first ends.
+    fn forget_one(&self, sessions: &mut HashMap<Arc<str>, Arc<Kept>>) {
+        let left = |kept: &Arc<Kept>| {
+            let nothing_waits = kept.outbox.lock().owed() == (0, 0);
+            kept.memory()
+                .away
+                .as_ref()
+                .filter(|away| nothing_waits && away.will.is_none())
+                .map(|away| away.since)
+        };
+        let oldest =
+            sessions.values().filter_map(|kept| Some((left(kept)?, kept.clone()))).min_by_key(|it| it.0);
+        if let Some((_, kept)) = oldest {
+            sessions.remove(&kept.client_id);
+            self.forget(&kept, &kept.memory());
+        }
     }
 
     fn forget(&self, kept: &Kept, memory: &Memory) {
@@ -283,11 +324,11 @@ impl Front {
     pub(super) async fn look_after_kept(&self) {
         while self.stopping.run_until_cancelled(sleep(LOOK)).await.is_some() {
             let now = Instant::now();
-            for topic in self.retained.expire(now) {
+            self.retained.expire(now, |topic| {
                 let gone = Inbound::new(topic, Bytes::new(), Timestamp::now(), &self.pair);
                 // No client said it: it means nothing but that nothing is kept.
                 self.intake.send(Input::Publish(Inbound { place: Place::Foreign, kept: true, ..gone }));
-            }
+            });
             let mut wills = Vec::new();
             self.kept.lock().retain(|client_id, kept| {
                 let mut memory = kept.memory();
@@ -309,8 +350,11 @@ impl Front {
         }
     }
 
-    /// Publishes a will whose connection ended a while ago.
+    /// Publishes a will whose connection ended a while ago. That a device is gone was told then, and may not be so any more.
     fn publish_late(&self, will: Incoming) {
+        if self.is_presence(&will.topic) {
+            return;
+        }
         if let Some(inbound) = self.publish_will(Incoming { at: Timestamp::now(), ..will }) {
             self.intake.send(Input::Publish(inbound));
         }

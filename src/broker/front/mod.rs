@@ -332,9 +332,13 @@ impl Front {
     fn send(&self, header: Header, topic: &str, payload: &Bytes, fan_out: &mut FanOut) -> (usize, Vec<Keep>) {
         let matching = self.subscriptions.matching(topic, header.origin);
         let (mut receivers, mut keeps) = (matching.linked, Vec::new());
-        for (outbox, grant) in matching.kept {
-            receivers += usize::from(outbox.session().is_some());
-            keeps.extend(outbox.offer(self.delivery(&header, topic, payload.clone(), grant)));
+        if !matching.kept.is_empty() {
+            // A copy: what waits for long must not keep the whole buffer that it was read into.
+            let payload = Bytes::copy_from_slice(payload);
+            for (outbox, grant) in matching.kept {
+                receivers += usize::from(outbox.session().is_some());
+                keeps.extend(outbox.offer(self.delivery(&header, topic, payload.clone(), grant)));
+            }
         }
         if matching.linked > 0 {
             fan_out.push((header, topic.to_owned(), payload.clone()));
@@ -352,7 +356,7 @@ impl Front {
             properties: header.properties.clone(),
             ids: grant.ids,
             expires: header.expires,
-            life: is_command(topic, &self.pair).then(|| match header.life {
+            life: (header.command.is_some() || is_command(topic, &self.pair)).then(|| match header.life {
                 Duration::ZERO => COMMAND_LIFE,
                 life => life.min(COMMAND_LIFE),
             }),

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant};
 
 use super::codec::{Properties, Property, Publish, QoS};
-use crate::model::{Keep, KeptChange, KeptId, KeptMessage, Seq, Timestamp};
+use crate::model::{Keep, KeptChange, KeptId, KeptMessage, Seq, Taken, Timestamp};
 
 /// QoS 1 messages that a client may leave unacknowledged before the next one waits.
 const WINDOW: usize = 100;
@@ -27,6 +27,8 @@ const MAX_AWAY: usize = 10_000;
 const MAX_AWAY_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of messages that wait for all persistent sessions together: they are in memory and on disk.
 const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// So much each of them has of its own, however much waits for the others.
+const OWN_BYTES: usize = 64 * 1024;
 /// What a message takes beside its topic and its payload.
 const OVERHEAD: usize = 256;
 /// A command that waited longer than this for a stalled client is not sent any more: a device must not
@@ -67,6 +69,8 @@ struct Queued {
     since: Instant,
     /// It may have been sent before.
     sent: bool,
+    /// Known where it is to be written down.
+    taken: Taken,
     delivery: Delivery,
 }
 
@@ -89,6 +93,10 @@ pub struct Outgoing {
     sent: u64,
     copies: HashMap<u64, usize>,
     connected: bool,
+    /// The client has been told too much: it is to be cut.
+    overrun: bool,
+    /// The first of what waits is worth nothing any more then, or later.
+    expires: Option<Instant>,
     kept: Option<Kept>,
 }
 
@@ -113,6 +121,8 @@ impl Outgoing {
             sent: 0,
             copies: HashMap::new(),
             connected: true,
+            overrun: false,
+            expires: None,
             kept: None,
         }
     }
@@ -142,7 +152,8 @@ impl Outgoing {
                 life: None,
                 command: None,
             };
-            outgoing.put(Queued { number, since: now, sent: number <= outgoing.sent, delivery });
+            let (sent, taken) = (number <= outgoing.sent, message.taken);
+            outgoing.put(Queued { number, since: now, sent, taken, delivery });
         }
         outgoing
     }
@@ -151,6 +162,7 @@ impl Outgoing {
     pub fn arrive(&mut self, receive_maximum: Option<u16>) {
         self.window = window(receive_maximum);
         self.connected = true;
+        self.overrun = false;
     }
 
     /// The client is gone: what it has not acknowledged waits for it, but no command, and nothing of QoS 0. Tells up to which
@@ -190,39 +202,65 @@ impl Outgoing {
     }
 
     /// Puts a message behind the others. What has to be written down of it is returned.
-    pub fn push(&mut self, mut delivery: Delivery) -> Result<Option<Keep>, TooSlow> {
+    pub fn push(&mut self, delivery: Delivery) -> Result<Option<Keep>, TooSlow> {
         let counted = delivery.qos != QoS::AtMostOnce;
         let is_command = delivery.life.is_some();
         if !self.connected && (!counted || is_command) {
             return Ok(None);
         }
         if self.is_full(&delivery) {
-            metrics::counter!("crosslink_mqtt_dropped_total").increment(1);
-            // A persistent session is not ended: it may be away, and what waits is still worth being sent.
-            return if counted && self.kept.is_none() { Err(TooSlow) } else { Ok(None) };
+            self.drop_expired();
         }
+        if self.is_full(&delivery) {
+            metrics::counter!("crosslink_mqtt_dropped_total").increment(1);
+            self.overrun |= counted && self.connected;
+            return if self.overrun { Err(TooSlow) } else { Ok(None) };
+        }
+        let taken = Taken::default();
         let number = if counted { self.last_number + 1 } else { 0 };
         self.last_number = self.last_number.max(number);
         let keep = match &self.kept {
             Some(kept) if counted && !is_command => {
-                // A copy: what waits for long must not keep the whole buffer that it was read into.
-                delivery.payload = Bytes::copy_from_slice(&delivery.payload);
-                let change = KeptChange::Queued(delivery.kept(number));
+                let change = KeptChange::Queued(delivery.kept(number, taken.clone()));
                 Some(Keep { session: kept.id, change })
             }
             _ => None,
         };
-        self.put(Queued { number, since: Instant::now(), sent: false, delivery });
+        self.put(Queued { number, since: Instant::now(), sent: false, taken, delivery });
         Ok(keep)
     }
 
     fn is_full(&self, delivery: &Delivery) -> bool {
         let (messages, bytes) =
             if self.connected { (MAX_WAITING, MAX_WAITING_BYTES) } else { (MAX_AWAY, MAX_AWAY_BYTES) };
-        let kept = self.kept.as_ref().filter(|_| delivery.qos != QoS::AtMostOnce);
+        let is_kept = delivery.qos != QoS::AtMostOnce && delivery.life.is_none();
+        let others = self.kept.as_ref().filter(|_| is_kept && self.bytes >= OWN_BYTES);
         self.waiting.len() >= messages
             || self.bytes >= bytes
-            || kept.is_some_and(|kept| kept.room.load(Ordering::Relaxed) >= MAX_KEPT_BYTES)
+            || others.is_some_and(|kept| kept.room.load(Ordering::Relaxed) >= MAX_KEPT_BYTES)
+    }
+
+    /// Makes room where what waits is worth nothing any more.
+    fn drop_expired(&mut self) {
+        let now = Instant::now();
+        if self.expires.is_none_or(|expires| expires > now) {
+            return;
+        }
+        self.expires = None;
+        for queued in std::mem::take(&mut self.waiting) {
+            if queued.delivery.expires.is_some_and(|expires| expires <= now) {
+                self.give_back(size(&queued.delivery));
+                self.taken(queued.number, &queued.taken);
+            } else {
+                self.expires = earlier(self.expires, queued.delivery.expires);
+                self.waiting.push_back(queued);
+            }
+        }
+    }
+
+    /// Whether the client was told more than it took.
+    pub fn is_overrun(&self) -> bool {
+        self.overrun
     }
 
     fn put(&mut self, queued: Queued) {
@@ -231,6 +269,7 @@ impl Outgoing {
         if let Some(kept) = &self.kept {
             kept.room.fetch_add(size, Ordering::Relaxed);
         }
+        self.expires = earlier(self.expires, queued.delivery.expires);
         self.waiting.push_back(queued);
     }
 
@@ -253,7 +292,7 @@ impl Outgoing {
                     return None;
                 }
             }
-            let Queued { number, since, sent, delivery } = self.waiting.pop_front()?;
+            let Queued { number, since, sent, taken, delivery } = self.waiting.pop_front()?;
             let size = size(&delivery);
             let now = Instant::now();
             let late = delivery.life.is_some_and(|life| since + life < now);
@@ -262,13 +301,14 @@ impl Outgoing {
                     metrics::counter!("crosslink_mqtt_expired_commands_total").increment(1);
                 }
                 self.give_back(size);
-                self.taken(number);
+                self.taken(number, &taken);
                 continue;
             }
             let again = (number != 0 && self.kept.is_some()).then(|| Queued {
                 number,
                 since,
                 sent: true,
+                taken,
                 delivery: delivery.clone(),
             });
             if again.is_none() {
@@ -294,14 +334,16 @@ impl Outgoing {
         if let Some(queued) = in_flight.again {
             self.give_back(size(&queued.delivery));
             if queued.delivery.life.is_none() {
-                self.taken(in_flight.number);
+                self.taken(in_flight.number, &queued.taken);
             }
         }
         in_flight.command
     }
 
-    fn taken(&mut self, number: u64) {
+    fn taken(&mut self, number: u64, taken: &Taken) {
         if let Some(kept) = self.kept.as_mut().filter(|_| number != 0) {
+            // Said before it is handed on: what is to be written may stand before it or behind.
+            taken.set();
             let number = i64::try_from(number).unwrap_or(i64::MAX);
             kept.keeps.push(Keep { session: kept.id, change: KeptChange::Taken { number } });
         }
@@ -338,7 +380,7 @@ impl Delivery {
         }
     }
 
-    fn kept(&self, number: u64) -> KeptMessage {
+    fn kept(&self, number: u64, taken: Taken) -> KeptMessage {
         let mut properties = Properties::travelled(&self.properties);
         self.ids.iter().for_each(|id| properties.push(Property::SubscriptionId(*id)));
         let left = self.expires.map(|expires| expires.saturating_duration_since(Instant::now()));
@@ -350,8 +392,13 @@ impl Delivery {
             retain: self.retain,
             properties: properties.written(),
             expires_at: left.map(|left| Timestamp::now().after(left)),
+            taken,
         }
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 fn window(receive_maximum: Option<u16>) -> usize {
@@ -506,7 +553,7 @@ mod tests {
 
     #[test]
     fn a_queue_of_the_last_run_goes_on_where_it_was() {
-        let message = |number| delivery(QoS::AtLeastOnce).kept(number);
+        let message = |number| delivery(QoS::AtLeastOnce).kept(number, Taken::default());
         let room = Arc::default();
         let mut outgoing = Outgoing::kept(KeptId(1), room, 7, vec![message(7), message(9)]);
         outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
@@ -521,6 +568,30 @@ mod tests {
             outgoing.push(delivery(QoS::AtLeastOnce)).expect("it is not cut");
         }
         assert_eq!(outgoing.waiting.len(), MAX_AWAY);
+    }
+
+    #[test]
+    fn what_has_expired_gives_its_place_to_what_comes() {
+        let (mut outgoing, room) = persistent();
+        for n in 0..MAX_AWAY {
+            let expires = (n > 0).then(Instant::now);
+            outgoing.push(Delivery { expires, ..delivery(QoS::AtLeastOnce) }).expect("room");
+        }
+        assert!(outgoing.push(delivery(QoS::AtLeastOnce)).expect("room").is_some());
+        assert_eq!((outgoing.waiting.len(), outgoing.keeps().len()), (2, MAX_AWAY - 1));
+        assert_eq!(room.load(Ordering::Relaxed), outgoing.bytes);
+    }
+
+    #[test]
+    fn each_persistent_session_has_some_room_of_its_own() {
+        let (mut outgoing, room) = persistent();
+        room.store(MAX_KEPT_BYTES, Ordering::Relaxed);
+        outgoing.arrive(None);
+        let kept = (0..OWN_BYTES).take_while(|_| outgoing.push(delivery(QoS::AtLeastOnce)).is_ok()).count();
+        assert_eq!(kept, OWN_BYTES.div_ceil(size(&delivery(QoS::AtLeastOnce))));
+        let command = Delivery { life: Some(COMMAND_LIFE), ..delivery(QoS::AtLeastOnce) };
+        outgoing.push(command).expect("a command takes nothing of it");
+        assert!(outgoing.is_overrun(), "who is there and does not keep up is cut");
     }
 
     #[test]

@@ -76,21 +76,18 @@ impl RetainedMessages {
         true
     }
 
-    /// Forgets what is worth nothing any more, and tells the topics.
-    pub fn expire(&self, now: Instant) -> Vec<String> {
+    /// Forgets what is worth nothing any more, and tells the topics before anything else is kept there.
+    pub fn expire(&self, now: Instant, mut tell: impl FnMut(String)) {
         let over = |standing: &Standing| standing.expires.is_some_and(|expires| expires <= now);
         if !self.0.read().unwrap_or_else(PoisonError::into_inner).messages.values().any(over) {
-            return Vec::new();
+            return;
         }
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let Kept { messages, bytes } = &mut *kept;
-        let expired = messages.extract_if(|_, standing| over(standing));
-        expired
-            .map(|(topic, standing)| {
-                *bytes -= size(&standing.message);
-                topic
-            })
-            .collect()
+        for (topic, standing) in messages.extract_if(|_, standing| over(standing)) {
+            *bytes -= size(&standing.message);
+            tell(topic);
+        }
     }
 
     /// Every message whose topic belongs to `filter`, and when it expires, if it does.

@@ -37,6 +37,7 @@ fn numbered(number: i64) -> KeptMessage {
         retain: even,
         properties: Bytes::from_static(if even { b"\x01\x01" } else { b"" }),
         expires_at: even.then_some(LATER),
+        taken: Taken::default(),
     }
 }
 
@@ -152,6 +153,18 @@ fn a_message_that_is_taken_in_the_batch_that_queued_it_is_not_written() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_taken_before_it_is_written_is_not_written() {
+    let mut house = House::new().await;
+    house.append(&mut [kept(1, [connected("one")])]).await;
+    let message = numbered(1);
+    message.taken.set();
+    house.append(&mut [kept(1, [taken(1)])]).await;
+    house.append(&mut [kept(1, [KeptChange::Queued(message.clone())])]).await;
+    house.append(&mut [kept(1, [taken(1), KeptChange::Queued(message)])]).await;
+    assert_eq!(house.sessions().await, [session_of(1, "one", [])]);
+}
+
+#[tokio::test]
 async fn a_forgotten_session_leaves_nothing() {
     let mut house = House::new().await;
     house.append(&mut [full(1, "one"), full(2, "two"), full(3, "three")]).await;
@@ -230,7 +243,7 @@ async fn what_is_kept_is_written_with_the_event_that_brought_it_or_not_at_all() 
 }
 
 #[tokio::test]
-async fn a_retained_message_keeps_its_properties_until_it_expires() {
+async fn a_retained_message_keeps_its_properties() {
     let mut house = House::new().await;
     let lasting = |topic: &str, expires_at| {
         let mut draft = retained(topic, b"1");
@@ -241,12 +254,11 @@ async fn a_retained_message_keeps_its_properties_until_it_expires() {
         draft
     };
     let never = Timestamp(i64::MAX);
-    let mut drafts =
-        [lasting("a", never), lasting("b", Timestamp(1)), lasting("c", never), retained("d", b"1")];
+    let mut drafts = [lasting("a", never), lasting("b", LATER), lasting("c", never), retained("d", b"1")];
     house.append(&mut drafts).await;
     house.append(&mut [retained("c", b"2"), lasting("d", never)]).await;
     let mut found = house.restarted().await.store.retained().await.unwrap();
     found.sort_by(|one, other| one.topic.cmp(&other.topic));
-    let wanted = [lasting("a", never), retained("c", b"2"), lasting("d", never)];
+    let wanted = [lasting("a", never), lasting("b", LATER), retained("c", b"2"), lasting("d", never)];
     assert_eq!(found, wanted.map(|draft| draft.retained.unwrap()));
 }

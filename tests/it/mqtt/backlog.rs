@@ -9,6 +9,7 @@ use crosslink::{
         front::codec::{
             Ack, Code, Packet, Properties,
             QoS::{AtLeastOnce, AtMostOnce},
+            Subscribe,
         },
     },
     config::Config,
@@ -16,7 +17,7 @@ use crosslink::{
 };
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use crate::harness::{Client, DEADLINE, Newcomer, until};
+use crate::harness::{Client, DEADLINE, Newcomer, client::subscription, until};
 
 /// What would come has come by then.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -132,6 +133,25 @@ async fn large_messages_without_room_stop_their_client_before_they_fill_the_memo
     let (_second, written) = front.publish_until_full("second", &payload).await;
     assert!(written < 60, "{written} messages were read without room");
     assert!(publishes(&front.taken().await) < 270);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_is_not_acknowledged_before_the_message_that_waits_for_room() {
+    let mut front = Front::open().await;
+    let payload = vec![b' '; 250 * 1024];
+    let (_first, _) = front.publish_until_full("first", &payload).await;
+    let mut device = front.client("device").persistent().connect_v4().await;
+    let message = device.message("sensors/a", &payload, AtLeastOnce, false);
+    device.send(&Packet::Publish(message.clone())).await;
+    let (packet_id, filters) = (device.next_id(), vec![subscription("a", AtLeastOnce)]);
+    let subscribe = Subscribe { packet_id, properties: Properties::none(), filters };
+    device.send(&Packet::Subscribe(subscribe)).await;
+    for input in front.taken().await {
+        if let Input::Keep { ack: Some(ack), .. } = input {
+            ack.settle();
+        }
+    }
+    device.hears_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,7 +102,10 @@ async fn kill_9_loses_nothing_that_waits_and_doubles_nothing_that_came_in() {
         let gateway = Process::start(directory.path(), &[]);
         let mut listener = Newcomer::new(gateway.mqtt, "listener").persistent().connect_v4().await;
         assert!(listener.connack.session_present || acknowledged.is_empty());
-        listener.subscribe("kept/#", AtLeastOnce).await;
+        // What was granted once stands.
+        if !listener.connack.session_present {
+            listener.subscribe("kept/#", AtLeastOnce).await;
+        }
         match round % 3 {
             0 => listener.disconnect().await,
             1 => listener.acknowledge_nothing(),

@@ -111,6 +111,22 @@ async fn what_has_expired_reaches_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_presence_that_expires_does_not_hide_the_truth() {
+    let house = House::start().await;
+    let mut device = house.client("esp32").connect_v5().await;
+    let mut online = device.message("presence/esp32/status", "online", AtLeastOnce, true);
+    online.properties.push(Property::MessageExpiry(1));
+    device.publish_packet(&online).await;
+    let mut watcher = house.somebody("watcher").await;
+    watcher.subscribe("presence/esp32/status", AtLeastOnce).await;
+    assert_eq!(watcher.hears().await.1, "online");
+    // What has expired is said again, for those who come later.
+    assert_eq!(watcher.hears().await.1, "online");
+    device.abort();
+    assert_eq!(watcher.hears().await.1, "offline");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_names_the_subscriptions_by_which_it_comes() {
     let house = House::start().await;
     for newcomer in [house.client("linked"), house.client("lasting").lasting(60)] {

@@ -119,16 +119,30 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Sends an acknowledgement in its turn: at once, or when the disk has what it acknowledges.
     pub(super) fn answer(&mut self, packet: Packet, waits: bool) {
-        self.unsettled.push_back(Unsettled { packet: Some(packet), waits });
+        self.unsettled.push_back(Unsettled { packet, waits });
         self.acknowledge();
     }
 
     /// Sends an acknowledgement when this is written down, and all that came before.
-    fn answer_after(&mut self, packet: Packet, keeps: Vec<Keep>, waits: bool) {
+    pub(super) fn answer_after(&mut self, packet: Packet, keeps: Vec<Keep>, waits: bool) {
         if waits {
-            self.front.intake.send(Input::Keep { keeps, ack: Some(self.settled.ack()) });
+            self.keep(keeps);
         }
         self.answer(packet, waits);
+    }
+
+    /// Hands changes of a persistent session on, behind the messages that are held, together with the right to acknowledge them.
+    fn keep(&mut self, mut keeps: Vec<Keep>) {
+        match self.held.back_mut() {
+            Some(last) => {
+                last.keeps.append(&mut keeps);
+                match &mut last.ack {
+                    Some(ack) => ack.and_another(),
+                    None => last.ack = Some(self.settled.ack()),
+                }
+            }
+            None => self.front.intake.send(Input::Keep { keeps, ack: Some(self.settled.ack()) }),
+        }
     }
 
     /// The client has heard that a QoS 2 message came in, and will not send it again.
@@ -143,15 +157,6 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         self.answer_after(Packet::PubComp(Ack { code, ..bare(packet_id) }), keeps, waits);
     }
 
-    /// Changes of a persistent session that nobody waits for. They count as an acknowledgement that is due: a client
-    /// that changes its mind all the time is read no further while the disk is slow.
-    pub(super) fn write_down(&mut self, keeps: Vec<Keep>) {
-        if !keeps.is_empty() {
-            self.front.intake.send(Input::Keep { keeps, ack: Some(self.settled.ack()) });
-            self.unsettled.push_back(Unsettled { packet: None, waits: true });
-        }
-    }
-
     pub(super) fn acknowledge(&mut self) {
         self.settled_now += self.settled.take();
         while let Some(first) = self.unsettled.front() {
@@ -159,9 +164,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 break;
             }
             self.settled_now -= u64::from(first.waits);
-            if let Some(packet) = &first.packet {
-                codec::encode(packet, self.version, &mut self.writer.output);
-            }
+            codec::encode(&first.packet, self.version, &mut self.writer.output);
             self.unsettled.pop_front();
         }
     }

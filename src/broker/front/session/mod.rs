@@ -99,8 +99,7 @@ pub struct Farewell {
 
 /// An acknowledgement that goes out once everything before it has.
 struct Unsettled {
-    /// Absent when only the client's turn to be read depends on it.
-    packet: Option<Packet>,
+    packet: Packet,
     /// Its message is on the way to the disk.
     waits: bool,
 }
@@ -165,7 +164,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         writer: Writer<W>,
     ) -> Session<R, W> {
         let Who { session: id, client_id, peer, vitals, expiry } = who;
-        let Resumed { kept, memory, present: _ } = resumed;
+        let Resumed { kept, memory, .. } = resumed;
         let outbox = match &kept {
             Some(kept) => kept.outbox.clone(),
             None => Arc::new(Outbox::of(id, connect.properties.receive_maximum())),
@@ -214,7 +213,13 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 return end;
             }
             self.fill_output();
-            let (queued, in_flight) = self.outbox.lock().owed();
+            let (queued, in_flight) = {
+                let outgoing = self.outbox.lock();
+                if outgoing.is_overrun() {
+                    return TooSlow.into();
+                }
+                outgoing.owed()
+            };
             self.vitals.owes(queued, in_flight);
             let reading = self.reads();
             let resumed = reading && self.paused;
@@ -262,6 +267,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             && self.held.len() < MAX_UNSETTLED
             && self.held_bytes < MAX_HELD_BYTES
             && self.writer.output.len() < HIGH_WATER
+            && (self.kept.is_none() || !self.front.intake.crowded())
     }
 
     fn deadline(&self) -> Instant {

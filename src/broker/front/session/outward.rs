@@ -17,7 +17,7 @@ use crate::{
         },
         router::{Link, Routed, RouterGone},
     },
-    model::KeptChange,
+    model::{Keep, KeptChange},
 };
 
 /// Messages taken from the router at a time, so that the socket gets its turn.
@@ -75,27 +75,26 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         for (held, _) in &granted {
             self.front.subscriptions.add(&whose, held);
         }
+        let mut keeps = Vec::new();
         if let Some(kept) = &self.kept {
-            let keep = |(held, _): &(Held, bool)| kept.keep(KeptChange::Subscribed(held.kept()));
-            let keeps = granted.iter().map(keep).collect();
-            self.write_down(keeps);
+            keeps.extend(granted.iter().map(|(held, _)| kept.keep(KeptChange::Subscribed(held.kept()))));
+        }
+        for (held, new) in &granted {
+            self.send_retained(held, *new, &mut keeps)?;
         }
         let refused = codes.iter().find(|code| code.is_failure());
         let properties = refused.map_or(Properties::none(), |code| self.reason(code.to_string()));
-        self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties }));
-        for (held, new) in granted {
-            self.send_retained(&held, new)?;
-        }
+        let packet = Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties });
+        self.answer_kept(packet, keeps);
         Ok(())
     }
 
-    fn send_retained(&mut self, held: &Held, new: bool) -> Result<(), TooSlow> {
+    fn send_retained(&mut self, held: &Held, new: bool, keeps: &mut Vec<Keep>) -> Result<(), TooSlow> {
         match held.wanted.retain_handling {
             RetainHandling::Never => return Ok(()),
             RetainHandling::SendIfNew if !new => return Ok(()),
             RetainHandling::SendIfNew | RetainHandling::Send => {}
         }
-        let mut keeps = Vec::new();
         for (message, expires) in self.front.retained.matching(&held.wanted.filter) {
             let keep = self.outbox.lock().push(Delivery {
                 topic: message.topic,
@@ -110,7 +109,6 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             })?;
             keeps.extend(keep);
         }
-        self.front.intake.keep(keeps);
         Ok(())
     }
 
@@ -135,11 +133,20 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
             codes.push(Code::SUCCESS);
         }
-        self.write_down(keeps);
         self.vitals.listens(&self.subscriptions);
         let properties = Properties::none();
-        self.send(&Packet::UnsubAck(UnsubAck { packet_id: unsubscribe.packet_id, codes, properties }));
+        let packet = Packet::UnsubAck(UnsubAck { packet_id: unsubscribe.packet_id, codes, properties });
+        self.answer_kept(packet, keeps);
         Ok(())
+    }
+
+    /// What changes a persistent session is answered when it is on disk, because its client relies on finding it there.
+    fn answer_kept(&mut self, packet: Packet, keeps: Vec<Keep>) {
+        if self.kept.is_some() {
+            self.answer_after(packet, keeps, true);
+        } else {
+            self.send(&packet);
+        }
     }
 
     /// Takes what the router has for this client.
