@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     net::TcpListener,
+    sync::watch,
     task::JoinHandle,
     time::{Duration, timeout},
 };
@@ -17,7 +18,7 @@ use crate::{
     desk,
     devices::Devices,
     error::Error,
-    health::Health,
+    health::{Health, Trouble},
     http,
     hub::Hub,
     ingest::{Ingest, Parts},
@@ -109,7 +110,7 @@ impl Gateway {
             desk,
             broker: broker.clone(),
             listeners: Listeners { mqtt: doors.mqtt_addr, mqtt_ws: doors.mqtt_ws_addr },
-            health,
+            health: health.clone(),
             stopping: stopping.clone(),
         };
 
@@ -122,6 +123,7 @@ impl Gateway {
             }
         });
         let clerk = tokio::spawn(clerk.run());
+        tokio::spawn(stopping.clone().run_until_cancelled_owned(tell_trouble(broker.trouble(), health)));
         let Doors { http, mqtt_addr, mqtt_ws_addr } = doors;
         let http_addr = http.as_ref().and_then(|socket| socket.local_addr().ok());
         let http = http.map(|socket| tokio::spawn(http::serve(socket, app)));
@@ -169,6 +171,12 @@ impl Gateway {
         self.mqtt_ws_addr
     }
 
+    /// What a defect in the router would do; for tests.
+    #[doc(hidden)]
+    pub fn kill_router(&self) {
+        self.broker.kill_router();
+    }
+
     /// Waits for what must not happen: that nothing is written any more.
     pub async fn broken(&self) {
         self.broken.cancelled().await;
@@ -201,6 +209,19 @@ impl Gateway {
             Err(_) => {
                 error!("the database did not take the last messages in time; none of them was acknowledged")
             }
+        }
+    }
+}
+
+/// Has whoever looks at the gateway's health know what is wrong with the router.
+async fn tell_trouble(mut trouble: watch::Receiver<Option<&'static str>>, health: Health) {
+    loop {
+        match *trouble.borrow_and_update() {
+            Some(detail) => health.begins(Trouble::RouterStalled, detail.to_owned()),
+            None => health.ends(Trouble::RouterStalled),
+        };
+        if trouble.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -27,7 +27,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Duration, Instant},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,7 +42,7 @@ use self::{
 };
 use super::{
     Inbound, Intake,
-    router::{Header, Router},
+    router::{Header, Limits, Router},
 };
 use crate::{
     address::{Address, PRESENCE, Place, is_command},
@@ -106,13 +106,13 @@ impl Broker {
         sessions: Vec<KeptSession>,
         intake: Intake,
     ) -> Result<Broker, Error> {
-        let router = Router::start().map_err(Error::internal)?;
+        let (router, keeper) = Router::start(Limits::default()).map_err(Error::internal)?;
         let front = Arc::new(Front {
             pair: config.pair.clone(),
             allow_host: config.allow_host.clone(),
             allow_origin: config.allow_origin.clone(),
             intake,
-            router: Arc::new(router),
+            router,
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::restored(retained),
             kept: KeptSessions::default(),
@@ -124,6 +124,8 @@ impl Broker {
             tasks: TaskTracker::new(),
         });
         front.restore(sessions);
+        let stopping = front.stopping.clone();
+        front.tasks.spawn(stopping.run_until_cancelled_owned(keeper.run()));
         let keeper = front.clone();
         front.tasks.spawn(async move { keeper.look_after_kept().await });
         Ok(Broker(front))
@@ -154,6 +156,7 @@ impl Broker {
             life: message.life,
             qos: message.qos,
             retain: message.retain,
+            in_tail: false,
             expires: None,
             properties: Bytes::new(),
         };
@@ -200,6 +203,17 @@ impl Broker {
     /// How many clients are connected.
     pub fn client_count(&self) -> usize {
         self.0.clients.count()
+    }
+
+    /// What is wrong between the clients, while something is.
+    pub fn trouble(&self) -> watch::Receiver<Option<&'static str>> {
+        self.0.router.trouble()
+    }
+
+    /// What a defect in the router would do; for tests.
+    #[doc(hidden)]
+    pub fn kill_router(&self) {
+        self.0.router.kill();
     }
 
     /// Ends every session without publishing a will, and waits until they are gone.
@@ -301,6 +315,7 @@ impl Front {
                 life: Duration::ZERO,
                 qos: inbound.qos,
                 retain: inbound.retain,
+                in_tail: false,
                 expires: expiry.map(|expiry| Instant::now() + expiry),
                 properties: inbound.properties.clone(),
             };
