@@ -177,6 +177,12 @@ impl Gateway {
         self.broker.kill_router();
     }
 
+    /// As if the router hung; for tests.
+    #[doc(hidden)]
+    pub fn deafen_router(&self) {
+        self.broker.deafen_router();
+    }
+
     /// Waits for what must not happen: that nothing is written any more.
     pub async fn broken(&self) {
         self.broken.cancelled().await;

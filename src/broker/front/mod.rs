@@ -216,6 +216,12 @@ impl Broker {
         self.0.router.kill();
     }
 
+    /// As if the router hung; for tests.
+    #[doc(hidden)]
+    pub fn deafen_router(&self) {
+        self.0.router.deafen();
+    }
+
     /// Ends every session without publishing a will, and waits until they are gone.
     pub async fn stop(&self) {
         self.0.stopping.cancel();

@@ -218,10 +218,11 @@ impl Router {
         self.tail_begins.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for somebody's filter.
-    pub fn has_room_for(&self, filter: &str) -> bool {
-        let hash = self.hash(filter);
-        self.lock().running.as_ref().is_none_or(|running| running.has_room_for_filter(hash, &self.limits))
+    /// Whether there is room for somebody's filter, beside `others` that are about to be subscribed to.
+    pub fn has_room_for(&self, filter: &str, others: usize) -> bool {
+        let (hash, limits) = (self.hash(filter), &self.limits);
+        let state = self.lock();
+        state.running.as_ref().is_none_or(|running| running.has_room_for_filter(hash, others, limits))
     }
 
     /// Whether publishers should wait.
@@ -244,6 +245,13 @@ impl Router {
     pub fn kill(&self) {
         if let Some(running) = &mut self.lock().running {
             running.kill("été");
+        }
+    }
+
+    /// As if the router hung: it answers no probe any more.
+    pub fn deafen(&self) {
+        if let Some(running) = &mut self.lock().running {
+            running.deafen();
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rumqttd::{
     RouterConfig,
     local::LinkBuilder,
-    protocol::{Packet, Publish, Subscribe},
+    protocol::{Packet, Publish, Subscribe, Unsubscribe},
 };
 use tokio::sync::oneshot;
 
@@ -128,12 +128,12 @@ impl Running {
         }
     }
 
-    /// Whether a filter may be subscribed to that perhaps nobody has yet.
-    pub fn has_room_for_filter(&self, hash: u64, limits: &Limits) -> bool {
+    /// Whether a filter may be subscribed to that perhaps nobody has yet, beside `others` that are about to be.
+    pub fn has_room_for_filter(&self, hash: u64, others: usize, limits: &Limits) -> bool {
+        let room = self.live_filters + others < limits.live_filters;
         match self.filters.get(&hash) {
-            Some(links) if *links > 0 => true,
-            Some(_) => self.live_filters < limits.live_filters,
-            None => self.live_filters < limits.live_filters && self.filters.len() < limits.filters,
+            Some(links) => *links > 0 || room,
+            None => room && self.filters.len() + others < limits.filters,
         }
     }
 
@@ -162,6 +162,13 @@ impl Running {
     pub fn probe(&mut self, number: u64) {
         let payload = Bytes::copy_from_slice(&number.to_be_bytes());
         self.inlet.put(Packet::Publish(Publish::new(Bytes::from_static(PROBES.as_bytes()), payload, false), None));
+        self.inlet.ring();
+    }
+
+    /// Brings no probe back any more.
+    pub fn deafen(&mut self) {
+        let filters = vec![PROBES.to_owned()];
+        self.inlet.put(Packet::Unsubscribe(Unsubscribe { pkid: 1, filters }, None));
         self.inlet.ring();
     }
 

@@ -43,7 +43,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
                 filter if !is_filter(filter) => Code::FILTER_INVALID,
                 _ if known.is_none() && self.subscriptions.len() >= MAX_SUBSCRIPTIONS => Code::QUOTA_EXCEEDED,
-                filter if self.kept.is_none() && !self.front.router.has_room_for(filter) => {
+                filter if self.kept.is_none() && !self.front.router.has_room_for(filter, granted.len()) => {
                     Code::QUOTA_EXCEEDED
                 }
                 _ => Code(subscription.qos.as_u8()),
