@@ -215,11 +215,9 @@ async fn a_filter_that_nobody_has_is_refused_when_there_are_too_many() {
     assert_eq!(client.subscribe("one/more", AtMostOnce).await, Code::QUOTA_EXCEEDED);
     assert_eq!(client.subscribe("0/0", AtMostOnce).await, Code(0), "it is there already");
     hoarders.swap_remove(0).disconnect().await;
-    until("its filters are free again", async || {
-        match client.subscribe("one/more", AtMostOnce).await {
-            Code(0) => Ok(()),
-            refused => Err(refused.to_string().into()),
-        }
+    until("its filters are free again", async || match client.subscribe("one/more", AtMostOnce).await {
+        Code(0) => Ok(()),
+        refused => Err(refused.to_string().into()),
     })
     .await;
 }
@@ -260,7 +258,9 @@ async fn subscribe_all(client: &mut Client, filters: &[String]) -> Vec<Code> {
 
 async fn unsubscribe_all(client: &mut Client, filters: Vec<String>) {
     let packet_id = client.next_id();
-    client.send(&Packet::Unsubscribe(Unsubscribe { packet_id, properties: Properties::none(), filters })).await;
+    client
+        .send(&Packet::Unsubscribe(Unsubscribe { packet_id, properties: Properties::none(), filters }))
+        .await;
     let answer = client.next().await;
     assert!(matches!(answer, Some(Packet::UnsubAck(_))), "{answer:?}");
 }

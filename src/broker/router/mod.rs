@@ -302,3 +302,83 @@ impl State {
         std::mem::replace(&mut self.running, running)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SessionId;
+
+    fn message(qos: QoS, topic: String) -> (Header, String, Bytes) {
+        let header = Header {
+            number: 0,
+            origin: SessionId(1),
+            command: None,
+            life: Duration::ZERO,
+            qos,
+            retain: false,
+            in_tail: false,
+            expires: None,
+            properties: Bytes::new(),
+        };
+        (header, topic, Bytes::from_static(b"x"))
+    }
+
+    #[tokio::test]
+    async fn publishers_wait_while_too_much_waits_for_the_router() {
+        let (router, keeper) = Router::start(Limits::default()).expect("it starts");
+        let mut many = (0..MAX_BACKLOG).map(|_| message(QoS::AtMostOnce, "a".into())).collect();
+        router.publish(&mut many);
+        assert!(router.is_crowded());
+        let keeper = tokio::spawn(keeper.run());
+        router.roomy().await;
+        assert!(!router.is_crowded());
+        keeper.abort();
+    }
+
+    #[tokio::test]
+    async fn links_share_filters_and_give_their_names_back() {
+        let limits = Limits { filters: 2, live_filters: 1, ..Limits::default() };
+        let (router, keeper) = Router::start(limits).expect("it starts");
+        let keeper = tokio::spawn(keeper.run());
+        let filter = ["a/+".to_owned()];
+        for _ in 0..2 {
+            let mut links = [router.link().await.expect("a link"), router.link().await.expect("a link")];
+            for link in &mut links {
+                assert!(router.has_room_for("a/+", 0));
+                link.subscribe(&filter).await.expect("it is subscribed");
+            }
+            assert!(!router.has_room_for("b", 0));
+            router.publish(&mut vec![message(QoS::AtLeastOnce, "a/é".into())]);
+            for link in &mut links {
+                let routed = loop {
+                    if let Some(routed) = link.next().await.expect("it lives") {
+                        break routed;
+                    }
+                };
+                assert_eq!((&routed.topic[..], &routed.payload[..]), ("a/é".as_bytes(), &b"x"[..]));
+            }
+            drop(links);
+            assert!(router.has_room_for("b", 0));
+        }
+        keeper.abort();
+    }
+
+    #[tokio::test]
+    async fn what_need_not_stands_in_the_tail_only_while_links_move() {
+        let (router, keeper) = Router::start(Limits::default()).expect("it starts");
+        let both = || vec![message(QoS::AtMostOnce, "a".into()), message(QoS::AtLeastOnce, "b".into())];
+        router.publish(&mut both());
+        let mut link = router.link().await.expect("a link");
+        let keeper = tokio::spawn(keeper.run());
+        router.kill();
+        assert!(matches!(link.subscribe(&["#".to_owned()]).await, Err(Gone::Moved)));
+        router.publish(&mut both());
+        let missed = router.missed();
+        let numbers: Vec<u64> = missed.entries().map(|entry| entry.number).collect();
+        assert_eq!((numbers, missed.first, missed.last), (vec![2, 3, 4], 3, 4));
+        let mut link = router.link().await.expect("another link");
+        keeper.abort();
+        assert!(matches!(link.subscribe(&["#".to_owned()]).await, Ok(_) | Err(Gone::Stopped)));
+        assert!(matches!(link.next().await, Err(Gone::Stopped)));
+    }
+}

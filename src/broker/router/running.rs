@@ -161,7 +161,8 @@ impl Running {
     /// Puts a probe behind all that went in. The router brings it back to the outlet.
     pub fn probe(&mut self, number: u64) {
         let payload = Bytes::copy_from_slice(&number.to_be_bytes());
-        self.inlet.put(Packet::Publish(Publish::new(Bytes::from_static(PROBES.as_bytes()), payload, false), None));
+        self.inlet
+            .put(Packet::Publish(Publish::new(Bytes::from_static(PROBES.as_bytes()), payload, false), None));
         self.inlet.ring();
     }
 

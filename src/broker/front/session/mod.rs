@@ -34,10 +34,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    broker::{
-        Ended, Inbound, Input, Room, Settled,
-        router::Link,
-    },
+    broker::{Ended, Inbound, Input, Room, Settled, router::Link},
     model::{SessionEnd, SessionId, Timestamp},
 };
 

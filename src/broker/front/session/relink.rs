@@ -69,8 +69,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     }
 
     async fn try_relink(&mut self) -> Result<Result<(), End>, Gone> {
-        let filters: Vec<String> =
-            self.subscriptions.iter().map(|held| held.wanted.filter.clone()).collect();
+        let filters: Vec<String> = self.subscriptions.iter().map(|held| held.wanted.filter.clone()).collect();
         let mut link = self.front.router.link().await?;
         let meanwhile = link.subscribe(&filters).await?;
         self.link = Some(link);
@@ -90,7 +89,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
             let topic = entry.topic();
             let Some(routed) = missed.read(entry) else { continue };
-            let (_, Some(grant)) = self.granted(topic, routed.header.origin, Some(entry.number)) else { continue };
+            let (_, Some(grant)) = self.granted(topic, routed.header.origin, Some(entry.number)) else {
+                continue;
+            };
             let mut delivery = self.front.delivery(&routed.header, topic, routed.payload, grant);
             let was_lost = entry.number < missed.first;
             if was_lost && (routed.header.qos == QoS::AtMostOnce || delivery.life.is_some()) {
