@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     net::TcpListener,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::{Duration, timeout},
 };
@@ -18,7 +18,7 @@ use crate::{
     desk,
     devices::Devices,
     error::Error,
-    health::Health,
+    health::{Health, Trouble},
     http,
     hub::Hub,
     ingest::{Ingest, Parts},
@@ -114,7 +114,7 @@ impl Gateway {
             desk,
             broker: broker.clone(),
             listeners: Listeners { mqtt: doors.mqtt_addr, mqtt_ws: doors.mqtt_ws_addr },
-            health,
+            health: health.clone(),
             stopping: stopping.clone(),
         };
 
@@ -130,6 +130,7 @@ impl Gateway {
         let retention = config
             .keep_commands
             .map(|keep| tokio::spawn(retention::run(kept, keep, left, remove, stopping.clone())));
+        tokio::spawn(stopping.clone().run_until_cancelled_owned(tell_trouble(broker.trouble(), health)));
         let Doors { http, mqtt_addr, mqtt_ws_addr } = doors;
         let http_addr = http.as_ref().and_then(|socket| socket.local_addr().ok());
         let http = http.map(|socket| tokio::spawn(http::serve(socket, app)));
@@ -178,6 +179,18 @@ impl Gateway {
         self.mqtt_ws_addr
     }
 
+    /// What a defect in the router would do; for tests.
+    #[doc(hidden)]
+    pub fn kill_router(&self) {
+        self.broker.kill_router();
+    }
+
+    /// As if the router hung; for tests.
+    #[doc(hidden)]
+    pub fn deafen_router(&self) {
+        self.broker.deafen_router();
+    }
+
     /// Waits for what must not happen: that nothing is written any more.
     pub async fn broken(&self) {
         self.broken.cancelled().await;
@@ -213,6 +226,19 @@ impl Gateway {
             Err(_) => {
                 error!("the database did not take the last messages in time; none of them was acknowledged")
             }
+        }
+    }
+}
+
+/// Has whoever looks at the gateway's health know what is wrong with the router.
+async fn tell_trouble(mut trouble: watch::Receiver<Option<&'static str>>, health: Health) {
+    loop {
+        match *trouble.borrow_and_update() {
+            Some(detail) => health.begins(Trouble::RouterStalled, detail.to_owned()),
+            None => health.ends(Trouble::RouterStalled),
+        };
+        if trouble.changed().await.is_err() {
+            return;
         }
     }
 }

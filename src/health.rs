@@ -15,19 +15,21 @@ use crate::model::Timestamp;
 /// * `JOURNAL_FAILING`: the journal cannot write: QoS 1 waits, QoS 0 goes unrecorded, commands are refused.
 /// * `JOURNAL_BEHIND`: messages wait for the disk.
 /// * `DATABASE_UNREADABLE`: the database cannot be read, or not in time.
+/// * `ROUTER_STALLED`: the router does not answer, or is being built anew: MQTT clients do not hear each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Trouble {
     JournalFailing,
     JournalBehind,
     DatabaseUnreadable,
+    RouterStalled,
 }
 
 impl Trouble {
     fn prevents_service(self) -> bool {
         match self {
             Trouble::JournalFailing | Trouble::DatabaseUnreadable => true,
-            Trouble::JournalBehind => false,
+            Trouble::JournalBehind | Trouble::RouterStalled => false,
         }
     }
 }

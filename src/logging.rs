@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, IsTerminal},
+    panic,
 };
 
 use chrono::Local;
@@ -11,13 +12,17 @@ use tracing_subscriber::{
     fmt::{format::Writer, time::FormatTime},
 };
 
-use crate::config::{Config, LogFormat};
+use crate::{
+    broker::router::RETIRED,
+    config::{Config, LogFormat},
+};
 
 /// The router logs each client that leaves as a fault. What is worth telling, the front tells.
 const QUIET: &str = "rumqttd=error,sea_orm_migration=warn";
 
 /// Starts logging for the whole process, once.
 pub fn start(config: &Config) {
+    hush_retired_routers();
     // What is said later wins, so that `--log rumqttd=debug` is heard.
     let levels = EnvFilter::new(format!("{QUIET},{}", config.log));
     let lines = tracing_subscriber::fmt().with_env_filter(levels).with_writer(io::stderr);
@@ -25,6 +30,16 @@ pub fn start(config: &Config) {
         LogFormat::Text => lines.with_ansi(coloured()).with_target(false).with_timer(Clock).init(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
     }
+}
+
+/// The thread of a router that was replaced ends by a panic, because it knows no other end. That is nothing to tell.
+fn hush_retired_routers() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !panic.payload_as_str().is_some_and(|what| what.contains(RETIRED)) {
+            tell(panic);
+        }
+    }));
 }
 
 /// See <https://no-color.org>.

@@ -11,7 +11,7 @@ use tokio::time::{Duration, interval};
 use tracing::warn;
 
 use super::answers::WhenLooking;
-use crate::app::App;
+use crate::{app::App, broker::router};
 
 /// The recorder belongs to the process: counters anywhere in it find their way without a handle.
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -23,7 +23,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const COMMIT_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 const COMMIT_SECONDS: &str = "crosslink_commit_seconds";
 
-const COUNTERS: [(&str, &str); 17] = [
+const REBUILDS: &str = "crosslink_router_rebuilds_total";
+
+const COUNTERS: [(&str, &str); 18] = [
     ("crosslink_aliases_total", "Messages on a topic that is spelt in another way than the gateway does"),
     (
         "crosslink_denials_unrecorded_total",
@@ -44,7 +46,11 @@ const COUNTERS: [(&str, &str); 17] = [
     ("crosslink_mqtt_refused_total", "Connections refused because there were too many"),
     ("crosslink_rejections_total", "Messages that could not be understood"),
     ("crosslink_retained_refused_total", "Messages that were to be kept while there was no room for more"),
-    ("crosslink_router_rebuilds_total", "Times that the router was built anew"),
+    (
+        "crosslink_router_lost_total",
+        "QoS 0 messages that had gone into a router since its last answer when it failed: perhaps not heard",
+    ),
+    ("crosslink_router_resent_total", "Deliveries that a router which was replaced had not made"),
     ("crosslink_sql_statements_total", "Statements sent to the database"),
     (
         "crosslink_unrecorded_total",
@@ -73,6 +79,10 @@ fn describe() {
         metrics::describe_counter!(name, meaning);
         // A counter that stands at nought can be watched; one that is absent cannot.
         metrics::counter!(name).absolute(0);
+    }
+    metrics::describe_counter!(REBUILDS, "Times that the router was built anew, and why");
+    for reason in router::REASONS {
+        metrics::counter!(REBUILDS, "reason" => reason).absolute(0);
     }
     metrics::describe_histogram!(COMMIT_SECONDS, "How long the journal took to write a batch");
     metrics::describe_gauge!("crosslink_mqtt_clients", "Clients that are connected");

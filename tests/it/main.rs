@@ -30,5 +30,6 @@ mod rest;
 mod restart;
 mod rig;
 mod rig_commands;
+mod router;
 mod setup;
 mod statements;

@@ -28,7 +28,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, sleep},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -44,7 +47,7 @@ use self::{
 };
 use super::{
     Inbound, Intake,
-    router::{Header, Router},
+    router::{Header, Limits, Router},
     seldom::Seldom,
 };
 use crate::{
@@ -112,13 +115,13 @@ impl Broker {
         sessions: Vec<KeptSession>,
         intake: Intake,
     ) -> Result<Broker, Error> {
-        let router = Router::start().map_err(Error::internal)?;
+        let (router, keeper) = Router::start(Limits::default()).map_err(Error::internal)?;
         let front = Arc::new(Front {
             pair: config.pair.clone(),
             allow_host: config.allow_host.clone(),
             allow_origin: config.allow_origin.clone(),
             intake,
-            router: Arc::new(router),
+            router,
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::restored(retained),
             kept: KeptSessions::default(),
@@ -132,6 +135,8 @@ impl Broker {
             tasks: TaskTracker::new(),
         });
         front.restore(sessions);
+        let stopping = front.stopping.clone();
+        front.tasks.spawn(stopping.run_until_cancelled_owned(keeper.run()));
         let keeper = front.clone();
         front.tasks.spawn(async move { keeper.look_after_kept().await });
         Ok(Broker(front))
@@ -162,6 +167,7 @@ impl Broker {
             life: message.life,
             qos: message.qos,
             retain: message.retain,
+            in_tail: false,
             expires: None,
             properties: Bytes::new(),
         };
@@ -218,6 +224,23 @@ impl Broker {
     /// How many clients are connected.
     pub fn client_count(&self) -> usize {
         self.0.clients.count()
+    }
+
+    /// What is wrong between the clients, while something is.
+    pub fn trouble(&self) -> watch::Receiver<Option<&'static str>> {
+        self.0.router.trouble()
+    }
+
+    /// What a defect in the router would do; for tests.
+    #[doc(hidden)]
+    pub fn kill_router(&self) {
+        self.0.router.kill();
+    }
+
+    /// As if the router hung; for tests.
+    #[doc(hidden)]
+    pub fn deafen_router(&self) {
+        self.0.router.deafen();
     }
 
     /// Ends every session without publishing a will, and waits until they are gone.
@@ -319,6 +342,7 @@ impl Front {
                 life: Duration::ZERO,
                 qos: inbound.qos,
                 retain: inbound.retain,
+                in_tail: false,
                 expires: expiry.map(|expiry| Instant::now() + expiry),
                 properties: inbound.properties.clone(),
             };

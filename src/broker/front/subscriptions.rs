@@ -25,6 +25,8 @@ pub struct Held {
     pub wanted: Subscription,
     /// What the client calls it.
     pub id: Option<u32>,
+    /// The last message that went into the router before it was granted.
+    pub since: u64,
 }
 
 /// Who is subscribed.
@@ -75,7 +77,7 @@ struct Subscriber {
 
 impl Subscriptions {
     pub fn add(&self, whose: &Whose, held: &Held) {
-        let Held { wanted: Subscription { filter, qos, no_local, retain_as_published, .. }, id } = held;
+        let Held { wanted: Subscription { filter, qos, no_local, retain_as_published, .. }, id, .. } = held;
         let mut root = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let subscribers = root.subscribers(filter);
         subscribers.retain(|subscriber| !subscriber.whose.is(whose));
@@ -149,7 +151,7 @@ impl Held {
     /// None when it is not one that could have been granted.
     pub fn restored(kept: KeptSubscription) -> Option<Held> {
         let wanted = Subscription::of(kept.filter, kept.options).ok()?;
-        Some(Held { wanted, id: kept.id })
+        Some(Held { wanted, id: kept.id, since: 0 })
     }
 }
 
@@ -300,7 +302,7 @@ mod tests {
             retain_as_published: false,
             retain_handling: RetainHandling::Send,
         };
-        Held { wanted, id: None }
+        Held { wanted, id: None, since: 0 }
     }
 
     #[test]

@@ -83,6 +83,24 @@ impl House {
         self.folder
     }
 
+    /// What a defect in the router would do.
+    pub fn kill_router(&self) {
+        self.gateway.kill_router();
+    }
+
+    /// As if the router hung.
+    pub fn deafen_router(&self) {
+        self.gateway.deafen_router();
+    }
+
+    /// A line of `/metrics`, by all that stands before its value.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").await;
+        let lines = text.as_str().unwrap().lines();
+        let value = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).next();
+        value.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
+    }
+
     pub fn database(&self) -> PathBuf {
         self.config.database.clone()
     }

@@ -5,6 +5,7 @@
 
 mod inward;
 mod outward;
+mod relink;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,6 +22,7 @@ use tokio::{
 };
 use tracing::info;
 
+use self::relink::Heard;
 use super::{
     FanOut, Front, Incoming,
     clients::Place,
@@ -32,10 +34,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    broker::{
-        Ended, Inbound, Input, Room, Settled,
-        router::{Link, RouterGone},
-    },
+    broker::{Ended, Inbound, Input, Room, Settled, router::Link},
     model::{SessionEnd, SessionId, Timestamp},
 };
 
@@ -84,12 +83,6 @@ impl From<TooSlow> for End {
     }
 }
 
-impl From<RouterGone> for End {
-    fn from(RouterGone: RouterGone) -> End {
-        End::Refused(Code::SERVER_UNAVAILABLE, "the router stopped")
-    }
-}
-
 /// What a client is told at the end of its session.
 pub struct Farewell {
     pub code: Code,
@@ -130,6 +123,7 @@ pub struct Session<R, W> {
     wants_reasons: bool,
     /// From the first subscription on, unless the session is persistent.
     link: Option<Link>,
+    heard: Heard,
     subscriptions: Vec<Held>,
     unsettled: VecDeque<Unsettled>,
     settled: Arc<Settled>,
@@ -183,6 +177,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             max_packet: connect.properties.maximum_packet_size(),
             wants_reasons: connect.properties.request_problem_info().unwrap_or(true),
             link: None,
+            heard: Heard::default(),
             subscriptions: memory.subscriptions,
             unsettled: VecDeque::new(),
             settled: Arc::default(),
@@ -209,7 +204,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let watch = sleep_until(self.deadline());
         tokio::pin!(watch);
         loop {
-            if let Err(end) = self.handle_input().await {
+            let crowded = self.front.router.is_crowded();
+            if !crowded && let Err(end) = self.handle_input().await {
                 return end;
             }
             self.fill_output();
@@ -221,7 +217,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 outgoing.owed()
             };
             self.vitals.owes(queued, in_flight);
-            let reading = self.reads();
+            let reading = !crowded && self.reads();
             let resumed = reading && self.paused;
             self.paused = !reading;
             if resumed {
@@ -236,9 +232,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 successor = place.taken() => return End::Takeover(successor),
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
                 relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
+                () = self.front.router.roomy(), if crowded => {}
                 () = outbox.arrived(), if self.kept.is_some() => {}
                 routed = outward::next(&mut self.link), if self.link.is_some() => {
-                    if let Err(end) = routed.map_err(End::from).and_then(|routed| self.drain(routed)) {
+                    let heard = match routed {
+                        Ok(first) => self.drain(first),
+                        Err(gone) => self.relink(gone).await,
+                    };
+                    if let Err(end) = heard {
                         return end;
                     }
                 }

@@ -15,9 +15,9 @@ use crate::{
             outgoing::{Delivery, TooSlow},
             subscriptions::{Grant, Held, is_filter, matches},
         },
-        router::{Link, Routed, RouterGone},
+        router::{Gone, Link, Routed},
     },
-    model::{Keep, KeptChange},
+    model::{Keep, KeptChange, SessionId},
 };
 
 /// Messages taken from the router at a time, so that the socket gets its turn.
@@ -34,11 +34,6 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             return Err(TOO_MANY_FILTERS);
         }
         let id = subscribe.properties.subscription_ids().next();
-        if self.link.is_none() && self.kept.is_none() {
-            let router = self.front.router.clone();
-            let link = tokio::task::spawn_blocking(move || router.link()).await;
-            self.link = Some(link.map_err(|_| RouterGone)??);
-        }
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut granted = Vec::new();
         for mut subscription in subscribe.filters {
@@ -48,6 +43,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
                 filter if !is_filter(filter) => Code::FILTER_INVALID,
                 _ if known.is_none() && self.subscriptions.len() >= MAX_SUBSCRIPTIONS => Code::QUOTA_EXCEEDED,
+                filter if self.kept.is_none() && !self.front.router.has_room_for(filter, granted.len()) => {
+                    Code::QUOTA_EXCEEDED
+                }
                 _ => Code(subscription.qos.as_u8()),
             };
             codes.push(code);
@@ -55,7 +53,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 continue;
             }
             let new = known.is_none();
-            let held = Held { wanted: subscription, id };
+            // What went in before somebody subscribed is not missed.
+            let since = known.map_or(u64::MAX, |at| self.subscriptions[at].since);
+            let held = Held { wanted: subscription, id, since };
             match known {
                 Some(at) => self.subscriptions[at] = held.clone(),
                 None => self.subscriptions.push(held.clone()),
@@ -64,11 +64,12 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         }
         let new: Vec<String> =
             granted.iter().filter(|(_, new)| *new).map(|(held, _)| held.wanted.filter.clone()).collect();
-        if let (Some(link), false) = (&mut self.link, new.is_empty()) {
+        if self.kept.is_none() && !new.is_empty() {
             // The router has the filter before the index says that somebody listens.
-            for routed in link.subscribe(&new).await? {
-                self.deliver(routed)?;
-            }
+            self.link_to(&new).await?;
+            let last = self.front.router.last();
+            let fresh = self.subscriptions.iter_mut().filter(|held| held.since == u64::MAX);
+            fresh.for_each(|held| held.since = last);
         }
         self.vitals.listens(&self.subscriptions);
         let whose = self.whose();
@@ -129,7 +130,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 keeps.push(kept.keep(KeptChange::Unsubscribed { filter: filter.clone() }));
             }
             if let Some(link) = &mut self.link {
-                link.unsubscribe(filter)?;
+                link.unsubscribe(filter);
             }
             codes.push(Code::SUCCESS);
         }
@@ -151,6 +152,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Takes what the router has for this client.
     pub(super) fn drain(&mut self, first: Option<Routed>) -> Result<(), End> {
+        self.heard.trim(self.front.router.tail_begins());
         let mut routed = first;
         for taken in 1.. {
             if let Some(message) = routed {
@@ -161,33 +163,50 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 break;
             }
             match self.link.as_mut().and_then(Link::try_next) {
-                Some(next) => routed = next?,
+                Some(next) => routed = next,
                 None => break,
             }
         }
         Ok(())
     }
 
-    fn deliver(&mut self, routed: Routed) -> Result<(), End> {
+    pub(super) fn deliver(&mut self, routed: Routed) -> Result<(), End> {
         // What goes in is UTF-8.
         let Ok(topic) = std::str::from_utf8(&routed.topic) else { return Ok(()) };
         let header = routed.header;
-        let mut matching = 0;
-        let mut best: Option<Grant> = None;
-        for held in self.subscriptions.iter().filter(|held| matches(topic, &held.wanted.filter)) {
-            matching += 1;
-            if held.wanted.no_local && header.origin == self.id {
-                continue;
-            }
-            best.get_or_insert_default().join(held.grant());
+        if self.heard.came_by_the_tail(&header) {
+            return Ok(());
         }
-        let Some(grant) = best else { return Ok(()) };
+        let (matching, Some(grant)) = self.granted(topic, header.origin, None) else { return Ok(()) };
         let mut outgoing = self.outbox.lock();
         if !outgoing.is_first_copy(header.number, matching) {
             return Ok(());
         }
+        self.heard.note(&header);
         outgoing.push(self.front.delivery(&header, topic, routed.payload, grant))?;
         Ok(())
+    }
+
+    /// How many subscriptions bring a message on `topic`, and how it comes by them. With a number, only those
+    /// count that were granted before that message went in.
+    pub(super) fn granted(
+        &self,
+        topic: &str,
+        origin: SessionId,
+        number: Option<u64>,
+    ) -> (usize, Option<Grant>) {
+        let mut matching = 0;
+        let mut best: Option<Grant> = None;
+        for held in self.subscriptions.iter().filter(|held| matches(topic, &held.wanted.filter)) {
+            if number.is_some_and(|number| number <= held.since) {
+                continue;
+            }
+            matching += 1;
+            if !(held.wanted.no_local && origin == self.id) {
+                best.get_or_insert_default().join(held.grant());
+            }
+        }
+        (matching, best)
     }
 
     /// Turns what waits for the client into bytes, as far as they can be taken.
@@ -213,7 +232,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 }
 
 /// The next message, or never when there is no link.
-pub(super) async fn next(link: &mut Option<Link>) -> Result<Option<Routed>, RouterGone> {
+pub(super) async fn next(link: &mut Option<Link>) -> Result<Option<Routed>, Gone> {
     match link {
         Some(link) => link.next().await,
         None => std::future::pending().await,

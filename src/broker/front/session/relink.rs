@@ -1,0 +1,111 @@
+//! How a session comes to a link to the router, and to another one when the router was replaced.
+//!
+//! What no router brought it then takes from the tail, once: a command that a router was lost with is not sent again, and a
+//! message of QoS 0 is not either.
+
+use std::collections::BTreeSet;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{End, Session};
+use crate::broker::{
+    front::codec::QoS,
+    router::{Gone, Header, Missed},
+};
+
+/// What of the router's tail has come already.
+#[derive(Default)]
+pub struct Heard {
+    numbers: BTreeSet<u64>,
+    /// Up to here the tail was read: what comes by the link as well came twice.
+    read: u64,
+}
+
+impl Heard {
+    pub fn note(&mut self, header: &Header) {
+        if header.in_tail {
+            self.numbers.insert(header.number);
+        }
+    }
+
+    /// Whether the router brings what was taken from the tail before.
+    pub fn came_by_the_tail(&self, header: &Header) -> bool {
+        header.number <= self.read && self.numbers.contains(&header.number)
+    }
+
+    /// The tail has nothing any more with a lower number than this.
+    pub fn trim(&mut self, begins: u64) {
+        while self.numbers.first().is_some_and(|number| *number < begins) {
+            self.numbers.pop_first();
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
+    /// Has the router bring what belongs to these filters, which are among the subscriptions already.
+    pub(super) async fn link_to(&mut self, filters: &[String]) -> Result<(), End> {
+        let Some(link) = &mut self.link else { return self.relink(Gone::Moved).await };
+        match link.subscribe(filters).await {
+            Ok(meanwhile) => meanwhile.into_iter().try_for_each(|routed| self.deliver(routed)),
+            Err(gone) => self.relink(gone).await,
+        }
+    }
+
+    /// Gets a link to the router that runs now, for all subscriptions, and what was missed.
+    pub(super) async fn relink(&mut self, mut gone: Gone) -> Result<(), End> {
+        loop {
+            match gone {
+                Gone::Moved => self.link = None,
+                Gone::Stopped => return Err(End::Shutdown),
+            }
+            if self.subscriptions.is_empty() {
+                return Ok(());
+            }
+            match self.try_relink().await {
+                Ok(done) => return done,
+                Err(again) => gone = again,
+            }
+        }
+    }
+
+    async fn try_relink(&mut self) -> Result<Result<(), End>, Gone> {
+        let filters: Vec<String> = self.subscriptions.iter().map(|held| held.wanted.filter.clone()).collect();
+        let mut link = self.front.router.link().await?;
+        let meanwhile = link.subscribe(&filters).await?;
+        self.link = Some(link);
+        let missed = self.front.router.missed();
+        let caught_up = self.catch_up(&missed);
+        self.heard.read = missed.last;
+        Ok(caught_up.and_then(|()| meanwhile.into_iter().try_for_each(|routed| self.deliver(routed))))
+    }
+
+    fn catch_up(&mut self, missed: &Missed) -> Result<(), End> {
+        let outbox = self.outbox.clone();
+        let mut outgoing = outbox.lock();
+        let mut resent = 0;
+        for entry in missed.entries() {
+            if self.heard.numbers.contains(&entry.number) {
+                continue;
+            }
+            let topic = entry.topic();
+            let Some(routed) = missed.read(entry) else { continue };
+            let (_, Some(grant)) = self.granted(topic, routed.header.origin, Some(entry.number)) else {
+                continue;
+            };
+            let mut delivery = self.front.delivery(&routed.header, topic, routed.payload, grant);
+            let was_lost = entry.number < missed.first;
+            if was_lost && (routed.header.qos == QoS::AtMostOnce || delivery.life.is_some()) {
+                continue;
+            }
+            if let Some(life) = delivery.life {
+                let Some(left) = life.checked_sub(entry.at.elapsed()) else { continue };
+                delivery.life = Some(left);
+            }
+            self.heard.note(&routed.header);
+            outgoing.push(delivery)?;
+            resent += 1;
+        }
+        metrics::counter!("crosslink_router_resent_total").increment(resent);
+        Ok(())
+    }
+}

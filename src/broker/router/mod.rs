@@ -1,0 +1,384 @@
+//! rumqttd's router: it fans messages out to the clients that are connected, and does nothing else.
+//!
+//! Everything that can stop it is kept from it: topics and filters are prefixed, every message goes in
+//! as QoS 0 and unretained, a link says its farewell last. When it stops nevertheless, or has taken in
+//! too much that it never forgets, its keeper builds a new one, and whoever had a link gets another.
+
+#![allow(clippy::disallowed_types)]
+
+mod header;
+mod keeper;
+mod link;
+mod running;
+mod tail;
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use rumqttd::protocol::{Packet, Publish};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Duration, Instant},
+};
+
+use self::{
+    header::PREFIX,
+    link::{Inlet, gone},
+    running::Running,
+    tail::{Entry, Tail},
+};
+use super::front::codec::QoS;
+
+pub use self::{
+    header::{Header, Routed},
+    keeper::{Keeper, REASONS, RETIRED},
+    link::{Gone, Link},
+    tail::Missed,
+};
+
+/// Messages that may wait for the router before publishers do: it takes all that waits at once, so that so many say that it
+/// does not keep up.
+const MAX_BACKLOG: usize = 8_192;
+const MAX_BACKLOG_BYTES: usize = 16 * 1024 * 1024;
+/// So long after a router was replaced everything that goes in stands in the tail: those who are not linked to the new one yet
+/// find it there.
+const MOVING: Duration = Duration::from_secs(5);
+
+/// The router cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the router does not start")]
+pub struct NoRouter;
+
+/// How much a router takes in before it is replaced, and how many filters it holds.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Distinct topics: it keeps each twice, with what belongs to it.
+    pub topics: usize,
+    /// Of their names.
+    pub topic_bytes: usize,
+    /// Distinct filters that anybody had. Each has a log of its own, for which a quarter of a MiB is reserved.
+    pub filters: usize,
+    /// Distinct filters that somebody has. Well below those, so that a new router has room.
+    pub live_filters: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { topics: 100_000, topic_bytes: 16 * 1024 * 1024, filters: 8_192, live_filters: 4_096 }
+    }
+}
+
+/// The router, replaced in the process when it has to be.
+pub struct Router {
+    state: Mutex<State>,
+    /// The generation that links are to belong to. Closed when the gateway stops.
+    moved: watch::Receiver<u64>,
+    /// More waits for the router than it should.
+    crowded: watch::Sender<bool>,
+    trouble: watch::Sender<Option<&'static str>>,
+    /// The number of the oldest message that the tail has.
+    tail_begins: AtomicU64,
+    /// The keeper has something to see to.
+    pressed: Notify,
+    /// Moments in headers are counted from here.
+    epoch: Instant,
+    hasher: RandomState,
+    limits: Limits,
+}
+
+struct State {
+    /// None between two generations.
+    running: Option<Running>,
+    generation: u64,
+    /// Of the last message that went in.
+    number: u64,
+    /// Of the first message that no earlier generation had.
+    first: u64,
+    tail: Tail,
+    /// Until then everything goes to the tail.
+    moving: Instant,
+    /// Messages that are not sent again when a router is lost with them.
+    fleeting: u64,
+}
+
+impl Router {
+    /// The router, and its keeper, who has to run. It blocks for a moment.
+    pub fn start(limits: Limits) -> Result<(Arc<Router>, Keeper), NoRouter> {
+        let (running, outlet) = Running::start().ok_or(NoRouter)?;
+        let (announce, moved) = watch::channel(0);
+        let now = Instant::now();
+        let state = State {
+            running: Some(running),
+            generation: 0,
+            number: 0,
+            first: 1,
+            tail: Tail::default(),
+            moving: now,
+            fleeting: 0,
+        };
+        let router = Arc::new(Router {
+            state: Mutex::new(state),
+            moved,
+            crowded: watch::Sender::new(false),
+            trouble: watch::Sender::new(None),
+            tail_begins: AtomicU64::new(0),
+            pressed: Notify::new(),
+            epoch: now,
+            hasher: RandomState::new(),
+            limits,
+        });
+        Ok((router.clone(), Keeper::new(router, outlet, announce)))
+    }
+
+    /// Puts messages in, in order. What concerns the router itself in each header is set here.
+    pub fn publish(&self, messages: &mut Vec<(Header, String, Bytes)>) {
+        if messages.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.lock();
+        for (header, topic, payload) in messages.drain(..) {
+            self.put(&mut state, header, &topic, &payload, now);
+        }
+        self.tail_begins.store(state.tail.begins().unwrap_or(state.number), Ordering::Relaxed);
+        let Some(running) = &mut state.running else { return };
+        let crowded = running.inlet.waiting() >= MAX_BACKLOG || running.inlet.bytes >= MAX_BACKLOG_BYTES;
+        let rung = running.inlet.ring();
+        drop(state);
+        if crowded {
+            self.crowded.send_if_modified(|was| !std::mem::replace(was, true));
+        }
+        if crowded || !rung {
+            self.pressed.notify_one();
+        }
+    }
+
+    fn put(&self, state: &mut State, header: Header, topic: &str, payload: &[u8], now: Instant) {
+        state.number += 1;
+        let number = state.number;
+        let fleeting = header.qos == QoS::AtMostOnce;
+        // What can do without it takes no more than half of the tail.
+        let moving = (state.running.is_none() || now < state.moving) && state.tail.is_roomy();
+        let in_tail = !fleeting || moving;
+        let header = Header { number, in_tail, ..header };
+        let payload = header.before(payload, self.epoch);
+        let hash = self.hash(topic);
+        let topic = Bytes::from(format!("{PREFIX}{topic}"));
+        if in_tail {
+            state.tail.push(Entry { number, at: now, topic: topic.clone(), payload: payload.clone() });
+        }
+        if let Some(running) = &mut state.running {
+            running.took_topic(hash, topic.len());
+            running.inlet.put(Packet::Publish(Publish::new(topic, payload, false), None));
+            state.fleeting += u64::from(fleeting);
+        }
+    }
+
+    /// A new link, when the router has answered.
+    pub async fn link(self: &Arc<Router>) -> Result<Link, Gone> {
+        let mut moved = self.moved.clone();
+        loop {
+            let (generation, asked) = {
+                let mut state = self.lock();
+                (state.generation, state.running.as_mut().map(Running::ask_for_link))
+            };
+            let linked = async {
+                let (name, link) = asked?;
+                Some((name, link.await.ok()?))
+            };
+            tokio::select! {
+                Some((name, ends)) = linked => return Ok(Link::new(ends, name, generation, self.clone())),
+                gone = gone(&mut moved, generation) => match gone {
+                    Gone::Moved => {}
+                    Gone::Stopped => return Err(Gone::Stopped),
+                },
+            }
+        }
+    }
+
+    /// What a link that has just been subscribed does not bring, and perhaps no other did.
+    pub fn missed(&self) -> Missed {
+        let state = self.lock();
+        state.tail.missed(state.first, state.number, self.epoch)
+    }
+
+    /// The number of the last message that went in.
+    pub fn last(&self) -> u64 {
+        self.lock().number
+    }
+
+    /// What has a lower number does not stand in the tail any more.
+    pub fn tail_begins(&self) -> u64 {
+        self.tail_begins.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room for somebody's filter, beside `others` that are about to be subscribed to.
+    pub fn has_room_for(&self, filter: &str, others: usize) -> bool {
+        let (hash, limits) = (self.hash(filter), &self.limits);
+        let state = self.lock();
+        state.running.as_ref().is_none_or(|running| running.has_room_for_filter(hash, others, limits))
+    }
+
+    /// Whether publishers should wait.
+    pub fn is_crowded(&self) -> bool {
+        *self.crowded.borrow()
+    }
+
+    /// Waits until publishers need not.
+    pub async fn roomy(&self) {
+        // The sender lives as long as this does.
+        let _ = self.crowded.subscribe().wait_for(|crowded| !crowded).await;
+    }
+
+    /// What is wrong with the router, while something is.
+    pub fn trouble(&self) -> watch::Receiver<Option<&'static str>> {
+        self.trouble.subscribe()
+    }
+
+    /// What a defect in the router would do.
+    pub fn kill(&self) {
+        if let Some(running) = &mut self.lock().running {
+            running.kill("été");
+        }
+    }
+
+    /// As if the router hung: it answers no probe any more.
+    pub fn deafen(&self) {
+        if let Some(running) = &mut self.lock().running {
+            running.deafen();
+        }
+    }
+
+    fn took_filters(&self, generation: u64, filters: &[&String]) {
+        self.with(generation, |running| {
+            filters.iter().for_each(|filter| running.took_filter(self.hash(filter)));
+        });
+    }
+
+    fn let_go_filters<'a>(&self, generation: u64, filters: impl IntoIterator<Item = &'a str>) {
+        self.with(generation, |running| {
+            filters.into_iter().for_each(|filter| running.let_go_filter(self.hash(filter)));
+        });
+    }
+
+    fn left(&self, generation: u64, inlet: Inlet, name: u32) {
+        if self.with(generation, |running| running.leave(inlet, name)) == Some(false) {
+            self.pressed.notify_one();
+        }
+    }
+
+    /// With the router of this generation, if it is the one that runs.
+    fn with<T>(&self, generation: u64, act: impl FnOnce(&mut Running) -> T) -> Option<T> {
+        let mut state = self.lock();
+        let current = state.generation == generation;
+        state.running.as_mut().filter(|_| current).map(act)
+    }
+
+    fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Puts another router in the place of the one that runs, or none for now.
+    fn replace(&mut self, running: Option<Running>) -> Option<Running> {
+        if self.running.is_some() {
+            self.first = self.number + 1;
+        }
+        if running.is_some() {
+            self.generation += 1;
+            self.moving = Instant::now() + MOVING;
+        }
+        std::mem::replace(&mut self.running, running)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SessionId;
+
+    fn message(qos: QoS, topic: String) -> (Header, String, Bytes) {
+        let header = Header {
+            number: 0,
+            origin: SessionId(1),
+            command: None,
+            life: Duration::ZERO,
+            qos,
+            retain: false,
+            in_tail: false,
+            expires: None,
+            properties: Bytes::new(),
+        };
+        (header, topic, Bytes::from_static(b"x"))
+    }
+
+    #[tokio::test]
+    async fn publishers_wait_while_too_much_waits_for_the_router() {
+        let (router, keeper) = Router::start(Limits::default()).expect("it starts");
+        let mut many = (0..MAX_BACKLOG).map(|_| message(QoS::AtMostOnce, "a".into())).collect();
+        router.publish(&mut many);
+        assert!(router.is_crowded());
+        let keeper = tokio::spawn(keeper.run());
+        router.roomy().await;
+        assert!(!router.is_crowded());
+        keeper.abort();
+    }
+
+    #[tokio::test]
+    async fn links_share_filters_and_give_their_names_back() {
+        let limits = Limits { filters: 2, live_filters: 1, ..Limits::default() };
+        let (router, keeper) = Router::start(limits).expect("it starts");
+        let keeper = tokio::spawn(keeper.run());
+        let filter = ["a/+".to_owned()];
+        for _ in 0..2 {
+            let mut links = [router.link().await.expect("a link"), router.link().await.expect("a link")];
+            for link in &mut links {
+                assert!(router.has_room_for("a/+", 0));
+                link.subscribe(&filter).await.expect("it is subscribed");
+            }
+            assert!(!router.has_room_for("b", 0));
+            router.publish(&mut vec![message(QoS::AtLeastOnce, "a/é".into())]);
+            for link in &mut links {
+                let routed = loop {
+                    if let Some(routed) = link.next().await.expect("it lives") {
+                        break routed;
+                    }
+                };
+                assert_eq!((&routed.topic[..], &routed.payload[..]), ("a/é".as_bytes(), &b"x"[..]));
+            }
+            drop(links);
+            assert!(router.has_room_for("b", 0));
+        }
+        keeper.abort();
+    }
+
+    #[tokio::test]
+    async fn what_need_not_stands_in_the_tail_only_while_links_move() {
+        let (router, keeper) = Router::start(Limits::default()).expect("it starts");
+        let both = || vec![message(QoS::AtMostOnce, "a".into()), message(QoS::AtLeastOnce, "b".into())];
+        router.publish(&mut both());
+        let mut link = router.link().await.expect("a link");
+        let keeper = tokio::spawn(keeper.run());
+        router.kill();
+        assert!(matches!(link.subscribe(&["#".to_owned()]).await, Err(Gone::Moved)));
+        router.publish(&mut both());
+        let missed = router.missed();
+        let numbers: Vec<u64> = missed.entries().map(|entry| entry.number).collect();
+        assert_eq!((numbers, missed.first, missed.last), (vec![2, 3, 4], 3, 4));
+        let mut link = router.link().await.expect("another link");
+        keeper.abort();
+        assert!(matches!(link.subscribe(&["#".to_owned()]).await, Ok(_) | Err(Gone::Stopped)));
+        assert!(matches!(link.next().await, Err(Gone::Stopped)));
+    }
+}
