@@ -6,6 +6,8 @@ mod persistence;
 mod properties;
 mod retained;
 mod sessions;
+mod strictness;
 mod subscriptions;
+mod unkillable;
 mod websocket;
 mod wills;
