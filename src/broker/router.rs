@@ -17,8 +17,8 @@ use rumqttd::{
     Notification, RouterConfig,
     local::{LinkBuilder, LinkRx, LinkTx},
     protocol::{
-        self, Disconnect, DisconnectReasonCode, Filter, Packet, Publish, RetainForwardRule, Subscribe,
-        Unsubscribe,
+        self, Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, Publish, RetainForwardRule,
+        Subscribe, Unsubscribe,
     },
 };
 use tokio::time::Instant;
@@ -188,7 +188,7 @@ impl State {
 /// What the router tells a link.
 enum Heard {
     Message(Routed),
-    Subscribed,
+    Answer,
     Nothing,
 }
 
@@ -207,7 +207,7 @@ impl Link {
     pub async fn next(&mut self) -> Result<Option<Routed>, RouterGone> {
         match self.heard().await? {
             Heard::Message(routed) => Ok(Some(routed)),
-            Heard::Subscribed | Heard::Nothing => Ok(None),
+            Heard::Answer | Heard::Nothing => Ok(None),
         }
     }
 
@@ -230,10 +230,24 @@ impl Link {
             })
             .collect();
         self.send(Packet::Subscribe(Subscribe { pkid: 1, filters }, None))?;
+        self.answered().await
+    }
+
+    /// Unsubscribes, and waits until the router has: a farewell that it found together with this would overtake what was
+    /// said in between, and stop it. What comes meanwhile is returned.
+    pub async fn unsubscribe(&mut self, filters: &[String]) -> Result<Vec<Routed>, RouterGone> {
+        let filters = filters.iter().map(|filter| format!("{PREFIX}{filter}")).collect();
+        self.tx.buffer().push_back(Packet::Unsubscribe(Unsubscribe { pkid: 1, filters }, None));
+        // The router answers each filter that it knows, and this always.
+        self.send(Packet::PingReq(PingReq))?;
+        self.answered().await
+    }
+
+    async fn answered(&mut self) -> Result<Vec<Routed>, RouterGone> {
         let mut meanwhile = Vec::new();
         loop {
             match self.heard().await? {
-                Heard::Subscribed => return Ok(meanwhile),
+                Heard::Answer => return Ok(meanwhile),
                 Heard::Message(routed) => meanwhile.push(routed),
                 Heard::Nothing => {}
             }
@@ -253,16 +267,11 @@ impl Link {
             }
             Some(Notification::Disconnect(..)) => Err(self.gone()),
             Some(other) => match Option::<Packet>::from(other) {
-                Some(Packet::SubAck(..)) => Ok(Heard::Subscribed),
+                Some(Packet::SubAck(..) | Packet::PingResp(..)) => Ok(Heard::Answer),
                 Some(_) | None => Ok(Heard::Nothing),
             },
             None => Ok(Heard::Nothing),
         }
-    }
-
-    pub fn unsubscribe(&mut self, filter: &str) -> Result<(), RouterGone> {
-        let filters = vec![format!("{PREFIX}{filter}")];
-        self.send(Packet::Unsubscribe(Unsubscribe { pkid: 1, filters }, None))
     }
 
     fn send(&mut self, packet: Packet) -> Result<(), RouterGone> {

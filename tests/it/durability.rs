@@ -126,20 +126,22 @@ impl Process {
     }
 
     /// Asks it to stop; gives all that it has said.
-    pub fn last_words(mut self) -> Vec<String> {
-        let hears = self.hears.take().expect("it is taken once");
-        let log = self.log.clone();
-        self.stop();
-        hears.join().expect("it is heard to the end");
-        std::mem::take(&mut *log.lock().unwrap())
+    pub fn last_words(&mut self) -> Vec<String> {
+        self.ends();
+        self.hears.take().expect("it ends once").join().expect("it is heard to the end");
+        self.log()
     }
 
     /// Asks it to stop; gives the time that it took.
     pub fn stop(mut self) -> Duration {
         let begun = Instant::now();
+        self.ends();
+        begun.elapsed()
+    }
+
+    fn ends(&mut self) {
         Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill");
         assert!(self.child.wait().expect("it ended").success());
-        begun.elapsed()
     }
 
     pub fn kill(mut self) {

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use super::Newcomer;
 use crate::durability::Process;
 
+/// Lines that a failed test shows of what the gateway said.
+const TOLD: usize = 30;
+
 pub struct Victim {
     process: Process,
     fresh: AtomicUsize,
@@ -57,7 +60,7 @@ impl Victim {
     }
 
     /// It serves, it stops when it is asked to, and no thread of it has panicked.
-    pub async fn survives(self) {
+    pub async fn survives(mut self) {
         self.serves().await;
         for line in self.process.last_words() {
             assert!(!line.contains("panicked") && !line.contains("the router stopped"), "{line}");
@@ -69,11 +72,28 @@ impl Victim {
         self.process.log().iter().any(|line| line.contains(words))
     }
 
+    /// The memory that it takes, in MiB.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// What it has computed so far, in hundredths of a second.
     pub fn ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         // The name of the program, in parentheses, may hold spaces.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+}
+
+impl Drop for Victim {
+    /// A test that fails shows what the gateway has said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.process.log();
+            eprintln!("{}", log[log.len().saturating_sub(TOLD)..].join("\n"));
+        }
     }
 }

@@ -200,6 +200,44 @@ async fn without_file_descriptors_the_gateway_waits_and_does_not_spin() {
     victim.survives().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_unsubscribes_in_a_flood_may_leave_at_once() {
+    let victim = Victim::start();
+    let mut floods = Vec::new();
+    for n in 0..4 {
+        let mut flood = victim.client(&format!("flood-{n}")).connect_v4().await;
+        // QoS 0, so small that the router has much to do.
+        let burst = b"\x30\x0A\x00\x07flood/a!".repeat(1_000);
+        floods.push(tokio::spawn(async move {
+            loop {
+                flood.send_bytes(&burst).await;
+                flood.ping().await;
+            }
+        }));
+    }
+    // The gateway reads so much in two steps: between them it takes what the router has.
+    let farewell = [&b"\xA2\x05\x00\x09\x00\x01x"[..], &[0xC0, 0].repeat(2_500), &[0xE0, 0]].concat();
+    let leaving = (0..4).map(|n| {
+        let (newcomer, farewell) = (victim.client(&format!("leaving-{n}")), farewell.clone());
+        tokio::spawn(async move {
+            for _ in 0..12 {
+                let mut client = newcomer.clone().connect_v4().await;
+                client.subscribe("flood/#", AtMostOnce).await;
+                client.subscribe("x", AtMostOnce).await;
+                client.send_bytes(&farewell).await;
+                client.ended().await;
+            }
+        })
+    });
+    for leaving in leaving.collect::<Vec<_>>() {
+        leaving.await.unwrap();
+    }
+    for flood in floods {
+        flood.abort();
+    }
+    victim.survives().await;
+}
+
 /// So many messages of QoS 0 with 1 000 bytes each, as a client of 3.1.1 writes them.
 fn burst(client: &mut Client, messages: usize) -> BytesMut {
     let mut bytes = BytesMut::new();

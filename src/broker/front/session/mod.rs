@@ -322,7 +322,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 self.release(ack.packet_id);
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await?,
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe)?,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await?,
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => {
                 let expiry = disconnect.properties.session_expiry();

@@ -114,28 +114,32 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
+    pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
         if unsubscribe.filters.len() > MAX_SUBSCRIPTIONS {
             return Err(TOO_MANY_FILTERS);
         }
         let mut codes = Vec::with_capacity(unsubscribe.filters.len());
-        let mut keeps = Vec::new();
-        for filter in &unsubscribe.filters {
-            let Some(at) = self.subscriptions.iter().position(|held| held.wanted.filter == *filter) else {
+        let mut ended = Vec::new();
+        for filter in unsubscribe.filters {
+            let Some(at) = self.subscriptions.iter().position(|held| held.wanted.filter == filter) else {
                 codes.push(Code::NO_SUBSCRIPTION_EXISTED);
                 continue;
             };
             self.subscriptions.remove(at);
-            self.front.subscriptions.remove(&self.whose(), filter);
-            if let Some(kept) = &self.kept {
-                keeps.push(kept.keep(KeptChange::Unsubscribed { filter: filter.clone() }));
-            }
-            if let Some(link) = &mut self.link {
-                link.unsubscribe(filter)?;
-            }
+            self.front.subscriptions.remove(&self.whose(), &filter);
+            ended.push(filter);
             codes.push(Code::SUCCESS);
         }
-        self.write_down(keeps);
+        if let (Some(link), false) = (&mut self.link, ended.is_empty()) {
+            for routed in link.unsubscribe(&ended).await? {
+                self.deliver(routed)?;
+            }
+        }
+        if let Some(kept) = &self.kept {
+            let keep = |filter| kept.keep(KeptChange::Unsubscribed { filter });
+            let keeps = ended.into_iter().map(keep).collect();
+            self.write_down(keeps);
+        }
         self.vitals.listens(&self.subscriptions);
         let properties = Properties::none();
         self.send(&Packet::UnsubAck(UnsubAck { packet_id: unsubscribe.packet_id, codes, properties }));
