@@ -238,6 +238,19 @@ async fn who_unsubscribes_in_a_flood_may_leave_at_once() {
     victim.survives().await;
 }
 
+/// A task that panics must end alone, and the router's assertions fire in normal use.
+#[test]
+fn the_build_is_one_that_survives_panics() {
+    let manifest: toml::Table = include_str!("../../../Cargo.toml").parse().unwrap();
+    for (name, profile) in manifest["profile"].as_table().unwrap() {
+        assert_ne!(profile.get("panic").and_then(toml::Value::as_str), Some("abort"), "{name}");
+    }
+    assert_eq!(manifest["profile"]["dev"]["package"]["rumqttd"]["debug-assertions"].as_bool(), Some(false));
+    for library in ["rumqttc", "rumqttd"] {
+        assert_eq!(manifest["dependencies"][library]["default-features"].as_bool(), Some(false), "{library}");
+    }
+}
+
 /// So many messages of QoS 0 with 1 000 bytes each, as a client of 3.1.1 writes them.
 fn burst(client: &mut Client, messages: usize) -> BytesMut {
     let mut bytes = BytesMut::new();
