@@ -6,6 +6,7 @@ mod persistence;
 mod properties;
 mod retained;
 mod sessions;
+mod streams;
 mod strictness;
 mod subscriptions;
 mod unkillable;

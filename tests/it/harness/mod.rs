@@ -3,6 +3,8 @@
 //! Facts are waited for with a deadline, never slept for.
 
 pub mod client;
+#[path = "../../../fuzz/packets.rs"]
+pub mod packets;
 mod victim;
 mod wire;
 
