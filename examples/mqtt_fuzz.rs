@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 #[path = "../fuzz/packets.rs"]
@@ -48,8 +48,11 @@ struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Sessions at a time
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     connections: u64,
+    /// Sessions a second, at most: each leaves traces in the journal
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
 }
 
 const HINTS: &str = "\
@@ -80,9 +83,10 @@ async fn main() -> ExitCode {
     let seed = args.seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default() >> 32);
     println!("{}: seed {seed}, {} sessions at a time, {} s", args.broker, args.connections, args.seconds);
     let figures = Arc::new(Figures::default());
+    let pace = Duration::from_secs(args.connections) / u32::try_from(args.rate).unwrap_or(u32::MAX);
     let mut attackers = JoinSet::new();
     for number in 0..args.connections {
-        attackers.spawn(attack(args.broker, seed, number, figures.clone()));
+        attackers.spawn(attack(args.broker, seed, number, pace, figures.clone()));
     }
     let verdict = watch(args.broker, Duration::from_secs(args.seconds), &figures).await;
     attackers.shutdown().await;
@@ -199,9 +203,11 @@ async fn expect(socket: &mut TcpStream, input: &mut BytesMut, expected: &[u8]) -
 }
 
 /// One session after the other, for ever. `number` tells it from the other attackers.
-async fn attack(broker: SocketAddr, seed: u64, number: u64, figures: Arc<Figures>) {
+async fn attack(broker: SocketAddr, seed: u64, number: u64, pace: Duration, figures: Arc<Figures>) {
+    let mut turn = interval(pace.max(Duration::from_micros(1)));
     let mut sessions = packets::seeded(seed.wrapping_mul(1_000_003).wrapping_add(number));
     for session in 0_u64.. {
+        turn.tick().await;
         // Dice of its own: how soon a session ends must not change what the next one says.
         let mut dice = packets::seeded(sessions(usize::MAX) as u64);
         // Most have a name of their own; the others take over from each other.
