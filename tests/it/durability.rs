@@ -30,26 +30,24 @@ pub struct Process {
     pub http: SocketAddr,
     /// What it has said so far, a line each.
     log: Arc<Mutex<Vec<String>>>,
+    /// Ends when there is nothing more to hear.
+    hears: Option<thread::JoinHandle<()>>,
 }
 
 impl Process {
     /// `wrapper` is a command that runs the words that follow it.
     pub fn start(directory: &Path, wrapper: &[&str]) -> Process {
+        Process::with(directory, wrapper, &["--mqtt-ws", "off"])
+    }
+
+    pub fn with(directory: &Path, wrapper: &[&str], flags: &[&str]) -> Process {
         let binary = env!("CARGO_BIN_EXE_crosslink");
         let words: Vec<&str> = wrapper.iter().copied().chain([binary]).collect();
         let database = format!("sqlite://{}", directory.join("crosslink.db").display());
         let mut child = Command::new(words[0])
             .args(&words[1..])
-            .args([
-                "--http",
-                "127.0.0.1:0",
-                "--mqtt",
-                "127.0.0.1:0",
-                "--mqtt-ws",
-                "off",
-                "--database",
-                &database,
-            ])
+            .args(["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--database", &database])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -72,12 +70,13 @@ impl Process {
         let log = Arc::new(Mutex::new(log.lines().map(str::to_owned).collect::<Vec<_>>()));
         let heard = log.clone();
         // The gateway must be able to write on.
-        thread::spawn(move || {
+        let hears = thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 heard.lock().unwrap().push(line);
             }
         });
-        Process { child, mqtt: mqtt.expect("checked above"), http: http.expect("checked above"), log }
+        let (mqtt, http) = (mqtt.expect("checked above"), http.expect("checked above"));
+        Process { child, mqtt, http, log, hears: Some(hears) }
     }
 
     pub fn id(&self) -> u32 {
@@ -126,17 +125,35 @@ impl Process {
         }
     }
 
+    /// Asks it to stop; gives all that it has said.
+    pub fn last_words(&mut self) -> Vec<String> {
+        self.ends();
+        self.hears.take().expect("it ends once").join().expect("it is heard to the end");
+        self.log()
+    }
+
     /// Asks it to stop; gives the time that it took.
     pub fn stop(mut self) -> Duration {
         let begun = Instant::now();
+        self.ends();
+        begun.elapsed()
+    }
+
+    fn ends(&mut self) {
         Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill");
         assert!(self.child.wait().expect("it ended").success());
-        begun.elapsed()
     }
 
     pub fn kill(mut self) {
         self.child.kill().expect("it was alive");
         self.child.wait().expect("it is dead");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -29,6 +29,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::watch,
     time::{Duration, Instant, sleep},
 };
@@ -155,6 +156,12 @@ impl Broker {
     /// Serves a WebSocket that came in by the HTTP server, to its end.
     pub async fn serve(&self, socket: axum::extract::ws::WebSocket, peer: SocketAddr) {
         websocket::serve_axum(self.0.clone(), socket, peer).await;
+    }
+
+    /// Serves MQTT over a stream of bytes, wherever it comes from, to its end.
+    pub async fn serve_stream(&self, stream: impl AsyncRead + AsyncWrite + Send, peer: SocketAddr) {
+        let (reader, writer) = tokio::io::split(stream);
+        connect::serve(self.0.clone(), reader, writer, self.0.arrival(peer)).await;
     }
 
     /// Sends a message of the gateway's own to those who are subscribed, and tells how many clients that

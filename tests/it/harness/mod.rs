@@ -3,6 +3,9 @@
 //! Facts are waited for with a deadline, never slept for.
 
 pub mod client;
+#[path = "../../../fuzz/packets.rs"]
+pub mod packets;
+mod victim;
 mod wire;
 
 use std::{
@@ -24,6 +27,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 pub use client::{Client, Newcomer};
+pub use victim::Victim;
 
 /// Whatever a test waits for has happened by then, also on a machine that is busy.
 pub const DEADLINE: Duration = Duration::from_secs(10);

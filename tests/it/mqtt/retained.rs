@@ -54,7 +54,7 @@ async fn only_an_empty_retained_message_forgets_what_is_kept() {
 async fn a_wildcard_hears_everything_that_is_kept() {
     let house = House::start().await;
     let mut publisher = house.somebody("publisher").await;
-    let topics: BTreeSet<String> = (0..350).map(|n| format!("kept/{n}")).collect();
+    let topics: BTreeSet<String> = (0..1_000).map(|n| format!("kept/{n}")).collect();
     for topic in &topics {
         publisher.publish(topic, "x", AtMostOnce, true).await;
     }

@@ -262,6 +262,19 @@ proptest! {
     }
 
     #[test]
+    fn what_is_read_is_written_and_read_again((version, packets) in stream(), at in any::<Index>(), byte in any::<u8>()) {
+        let mut bytes = written(&packets, version);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let (packets, _) = read([&bytes[..]].into_iter(), None);
+        // The byte may have changed the version.
+        if let Some(Packet::Connect(connect)) = packets.first() {
+            let again = written(&packets, connect.version);
+            assert_eq!(read([&again[..]].into_iter(), None), (packets, None));
+        }
+    }
+
+    #[test]
     fn no_bytes_are_too_strange(version in option::of(versions()), bytes in vec(any::<u8>(), 0..200)) {
         read([&bytes[..]].into_iter(), version);
     }
