@@ -204,7 +204,7 @@ const ROOM_KIB: usize = 64 * 1024;
 /// the disk refuses must not fill the memory either.
 const CROWD_KIB: usize = ROOM_KIB;
 
-/// The way into history. Messages need room. What the gateway itself has to say always fits, because
+/// The way into history. Messages need room. What the gateway itself and persistent sessions have to say always fits, because
 /// connections and requests are bounded where they come in.
 #[derive(Clone)]
 pub struct Intake(Arc<IntakeState>);
