@@ -58,7 +58,7 @@ async fn a_client_that_breaks_3_1_1_is_cut_alone() {
         ("an empty topic", packet(0x30, b"\x00\x00x")),
     ];
     for (what, bytes) in only_old.into_iter().chain(others(Version::V4)) {
-        let mut rude = victim.client("rude").connect_v4().await;
+        let mut rude = victim.client(what).connect_v4().await;
         rude.send_bytes(&bytes).await;
         assert_eq!(rude.ended().await, None, "{what}");
         neighbour.ping().await;
@@ -78,7 +78,7 @@ async fn a_client_that_breaks_mqtt_5_is_told_and_cut_alone() {
         ("a topic alias", packet(0x30, b"\x00\x00\x03\x23\x00\x01")),
     ];
     for (what, bytes) in only_new.into_iter().chain(others(Version::V5)) {
-        let mut rude = victim.client("rude").connect_v5().await;
+        let mut rude = victim.client(what).connect_v5().await;
         rude.send_bytes(&bytes).await;
         assert!(rude.ended().await.is_some_and(Code::is_failure), "{what}");
         neighbour.ping().await;
