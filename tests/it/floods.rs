@@ -50,7 +50,13 @@ struct Flood {
 impl Flood {
     /// Warm: what is set aside once is there.
     async fn begin() -> Flood {
-        let victim = Victim::under(&["sh", "-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"]);
+        Flood::at(4_096).await
+    }
+
+    /// A gateway for so many clients.
+    async fn at(limit: usize) -> Flood {
+        let script = format!("ulimit -n $(ulimit -Hn); CROSSLINK_MAX_CONNECTIONS={limit} exec \"$@\"");
+        let victim = Victim::under(&["sh", "-c", &script, "sh"]);
         for _ in 0..20 {
             victim.serves().await;
         }
@@ -163,7 +169,7 @@ async fn silent_connections(connections: usize) -> Flood {
 
 /// More clients than may be connected at a time, each of which tries twice.
 async fn clients_over_the_limit(limit: usize, more: usize) -> Flood {
-    let flood = Flood::begin().await;
+    let flood = Flood::at(limit).await;
     let all = reachable(limit + more);
     assert!(all > limit, "{limit} connections are to be exceeded");
     let (mut inside, mut refused) = (Vec::new(), 0);
@@ -342,6 +348,11 @@ async fn silent_connections_keep_nobody_out() {
 #[ignore = "long: part of the gate"]
 async fn two_thousand_silent_connections_keep_nobody_out() {
     silent_connections(2_000).await.ends(LEFT, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_too_many_keep_nobody_out_for_long() {
+    clients_over_the_limit(50, 30).await.ends(LEFT_BY_A_CROWD, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
