@@ -19,7 +19,7 @@ use super::{
     shape::{list, plain, with_lists},
 };
 
-pub const KINDS: &[Kind] = &[
+pub static KINDS: &[Kind] = &[
     ACTUATOR,
     AHT20,
     ANALOG_IN,

@@ -8,7 +8,7 @@ pub mod kinds;
 mod scalar;
 mod shape;
 
-use std::{collections::HashMap, fmt, ops::Range, sync::LazyLock};
+use std::{collections::HashMap, fmt, ops::Range, ptr, sync::LazyLock};
 
 use async_graphql::Enum;
 use serde::Serialize;
@@ -162,6 +162,12 @@ pub fn resolve(suffix: &str) -> impl Iterator<Item = Match> {
     literal.chain(numbered)
 }
 
+/// The kinds that say the same type there as this one, which is one of them.
+pub fn alike(found: &Match, suffix: &str) -> Kinds {
+    let same = |other: &Match| other.topic.is_said() && other.topic.shape == found.topic.shape;
+    resolve(suffix).filter(same).map(|other| other.kind).collect()
+}
+
 /// Whether any kind speaks on this suffix.
 pub fn speaks(suffix: &str) -> bool {
     resolve(suffix).next().is_some()
@@ -209,9 +215,10 @@ impl Kind {
     }
 }
 
+/// There is one of each, in the table.
 impl PartialEq for Kind {
     fn eq(&self, other: &Kind) -> bool {
-        self.name == other.name
+        ptr::eq(self, other)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known of a payload's type, and how a row of the table is written down.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range};
+use std::{any::TypeId, borrow::Cow, collections::BTreeMap, fmt, ops::Range};
 
 use serde::de::DeserializeOwned;
 use utoipa::{
@@ -17,6 +17,7 @@ use crate::json::{self, Fit, Flaw, Parsed};
 /// A payload type, as the surfaces need to know it.
 #[derive(Clone, Copy)]
 pub struct Shape {
+    of: TypeId,
     /// Its name in Rust, GraphQL and JSON schema.
     pub name: fn() -> Cow<'static, str>,
     /// The names of its fields; none for what is no object.
@@ -35,9 +36,10 @@ impl Shape {
     /// `LISTS`: lists are a part of the type, and its JSON begins with the byte `OPENING`.
     const fn of<T, const LISTS: bool, const OPENING: u8>() -> Shape
     where
-        T: DeserializeOwned + ToSchema + Into<Payload>,
+        T: DeserializeOwned + ToSchema + Into<Payload> + 'static,
     {
         Shape {
+            of: TypeId::of::<T>(),
             name: T::name,
             fields: json::fields::<T>,
             check: |payload| read::<T, LISTS, OPENING>(payload).map(|(_, fit)| fit),
@@ -56,17 +58,17 @@ fn read<T: DeserializeOwned, const LISTS: bool, const OPENING: u8>(payload: &[u8
 }
 
 /// Types that have no list in them, or none that is looked into.
-pub(super) const fn plain<T: DeserializeOwned + ToSchema + Into<Payload>>() -> Shape {
+pub(super) const fn plain<T: DeserializeOwned + ToSchema + Into<Payload> + 'static>() -> Shape {
     Shape::of::<T, false, b' '>()
 }
 
 /// An object that has lists in it, but no object within.
-pub(super) const fn with_lists<T: DeserializeOwned + ToSchema + Into<Payload>>() -> Shape {
+pub(super) const fn with_lists<T: DeserializeOwned + ToSchema + Into<Payload> + 'static>() -> Shape {
     Shape::of::<T, true, b'{'>()
 }
 
 /// A bare list.
-pub(super) const fn list<T: DeserializeOwned + ToSchema + Into<Payload>>() -> Shape {
+pub(super) const fn list<T: DeserializeOwned + ToSchema + Into<Payload> + 'static>() -> Shape {
     Shape::of::<T, true, b'['>()
 }
 
@@ -179,6 +181,12 @@ impl PartialSchema for Payload {
 impl ToSchema for Payload {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.extend(self::schemas());
+    }
+}
+
+impl PartialEq for Shape {
+    fn eq(&self, other: &Shape) -> bool {
+        self.of == other.of
     }
 }
 

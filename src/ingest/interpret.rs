@@ -35,7 +35,7 @@ pub enum Meaning {
     },
     /// Another MQTT client sent a command. The kinds that take it, when it is for a service.
     Command {
-        record: CommandRecord,
+        record: Box<CommandRecord>,
         hinted: Kinds,
     },
     /// Nothing to record: it is not the gateway's business, or a will that its session's end tells already.
@@ -141,8 +141,8 @@ fn play(device: &str, inbound: &Inbound) -> Result<Meaning, Flaw> {
     Ok(Meaning::Command { record: command(target, payload, inbound), hinted: Kinds::NONE })
 }
 
-fn command(target: Target, payload: &str, inbound: &Inbound) -> CommandRecord {
-    CommandRecord {
+fn command(target: Target, payload: &str, inbound: &Inbound) -> Box<CommandRecord> {
+    Box::new(CommandRecord {
         id: Seq::ZERO,
         seq: Seq::ZERO,
         accepted_at: inbound.at,
@@ -162,7 +162,7 @@ fn command(target: Target, payload: &str, inbound: &Inbound) -> CommandRecord {
         client_id: Some(inbound.client_id.to_string()),
         address: None,
         idempotency_key: None,
-    }
+    })
 }
 
 fn unknown(form: Form, topic: &str) -> Flaw {

@@ -347,7 +347,7 @@ impl Ingest {
                             if let Target::Service(topic) = &record.target {
                                 learnt = self.book.commanded(topic, hinted, at);
                             }
-                            (Some(Event::Command(record)), None)
+                            (Some(Event::Command(*record)), None)
                         }
                         Meaning::ServiceReading { reading, fits, hinted } => {
                             learnt = self.book.observe(&reading, fits, hinted);
@@ -388,7 +388,7 @@ impl Ingest {
         let (device, speaks) = match &interpreted.meaning {
             Meaning::Reading(reading) => (&reading.device, true),
             Meaning::Online { device } | Meaning::Offline { device } => (device, true),
-            Meaning::Command { record: CommandRecord { target, .. }, .. } => match target {
+            Meaning::Command { record, .. } => match &record.target {
                 Target::Device { device, .. } => (device, false),
                 Target::Service(topic) if self.book.admits_service(topic.service()) => {
                     return Ok(interpreted);

@@ -22,15 +22,14 @@ pub(super) fn meaning<'p>(
     topic: &ServiceTopic,
     payload: &'p [u8],
 ) -> Result<Meant<'p>, Flaw> {
-    if let Some(kind) = known.and_then(|service| service.kind)
+    if let Some(service) = known
+        && let Some(kind) = service.kind
         && let Some(found) = kind.resolve(topic.suffix())
-        && (!found.topic.is_said() || known.is_some_and(|service| service.candidates.len() == 1))
+        && let Some(fits) = as_one(service, &found, topic)
     {
         // Most messages are these.
         let meant = match found.topic.is_said() {
-            true => {
-                found.topic.check(payload).map(|_| Meant::Said { fits: Kinds::of(kind), hinted: Kinds::NONE })
-            }
+            true => found.topic.check(payload).map(|_| Meant::Said { fits, hinted: Kinds::NONE }),
             false => told(&found, payload).map(|payload| Meant::Told { hinted: Kinds::NONE, payload }),
         };
         return meant.map_err(|flaw| unlike(kind, topic, payload, flaw));
@@ -71,6 +70,15 @@ pub(super) fn meaning<'p>(
         (Some((_, flaw)), Some(kind)) => Err(unlike(kind, topic, payload, flaw)),
         _ => Err(conflict(possible, topic)),
     }
+}
+
+/// The kinds that a service may be, if a message on this topic of its kind is the same for each of them.
+fn as_one(service: &Service, found: &Match, topic: &ServiceTopic) -> Option<Kinds> {
+    let possible = possible(service);
+    let same = !found.topic.is_said()
+        || possible.len() == 1
+        || possible.without(catalog::alike(found, topic.suffix())).is_empty();
+    same.then_some(possible)
 }
 
 /// What is wrong with a payload, if anything.

@@ -1,6 +1,6 @@
 //! What services say, and what is known of them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use async_graphql::{Enum, SimpleObject};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub struct ServiceName {
 /// A topic of a service: `{firmware}/{service}{suffix}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceTopic {
-    text: String,
+    text: Arc<str>,
     /// Where the firmware's name ends.
     slash: usize,
     /// Where the service's name ends.
@@ -52,7 +52,8 @@ impl ServiceName {
     }
 
     pub fn topic(&self, suffix: &str) -> ServiceTopic {
-        ServiceTopic { text: format!("{}{suffix}", self.text), slash: self.slash, end: self.text.len() }
+        let text = format!("{}{suffix}", self.text);
+        ServiceTopic { text: text.into(), slash: self.slash, end: self.text.len() }
     }
 }
 
@@ -97,7 +98,7 @@ impl FromStr for ServiceName {
     fn from_str(text: &str) -> Result<ServiceName, NoService> {
         let topic: ServiceTopic = text.parse()?;
         match topic.suffix() {
-            "" => Ok(ServiceName { text: topic.text, slash: topic.slash }),
+            "" => Ok(topic.service_name()),
             _ => Err(NoService),
         }
     }
@@ -111,7 +112,7 @@ impl FromStr for ServiceTopic {
         let after = slash + 1;
         let end = text[after..].find('/').map_or(text.len(), |length| after + length);
         if is_name(&text[..slash]) && is_name(&text[after..end]) {
-            Ok(ServiceTopic { text: text.to_owned(), slash, end })
+            Ok(ServiceTopic { text: text.into(), slash, end })
         } else {
             Err(NoService)
         }

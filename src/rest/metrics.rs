@@ -48,7 +48,7 @@ const COUNTERS: [(&str, &str); 18] = [
     ("crosslink_retained_refused_total", "Messages that were to be kept while there was no room for more"),
     (
         "crosslink_router_lost_total",
-        "QoS 0 messages that had gone into a router since its last answer when it failed: perhaps not heard",
+        "QoS 0 messages that were perhaps not heard: in a router that failed, or too many while clients moved to another",
     ),
     ("crosslink_router_resent_total", "Deliveries that a router which was replaced had not made"),
     ("crosslink_sql_statements_total", "Statements sent to the database"),

@@ -174,7 +174,7 @@ impl Broker {
             life: message.life,
             qos: message.qos,
             retain: message.retain,
-            in_tail: false,
+            place: 0,
             expires: None,
             properties: Bytes::new(),
         };
@@ -349,7 +349,7 @@ impl Front {
                 life: Duration::ZERO,
                 qos: inbound.qos,
                 retain: inbound.retain,
-                in_tail: false,
+                place: 0,
                 expires: expiry.map(|expiry| Instant::now() + expiry),
                 properties: inbound.properties.clone(),
             };

@@ -14,10 +14,9 @@ use crate::{
 pub const PREFIX: &str = "m/";
 
 const RETAIN: u8 = 0b0100;
-const IN_TAIL: u8 = 0b1000;
 const NEVER: u64 = u64::MAX;
 /// Without the properties.
-const HEADER_BYTES: usize = 41;
+const HEADER_BYTES: usize = 49;
 
 /// What the router carries for us with each message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +30,8 @@ pub struct Header {
     pub life: Duration,
     pub qos: QoS,
     pub retain: bool,
-    /// It stands in the tail as well.
-    pub in_tail: bool,
+    /// Its place in the tail, if it stands there as well. Else 0.
+    pub place: u64,
     /// Worth nothing from then on, to the millisecond.
     pub expires: Option<Instant>,
     /// What travels with it in MQTT 5, as that writes it, without the length.
@@ -52,9 +51,9 @@ impl Header {
     /// mean something to it. Moments are counted from `epoch`.
     pub fn before(&self, payload: &[u8], epoch: Instant) -> Bytes {
         let mut bytes = BytesMut::with_capacity(HEADER_BYTES + self.properties.len() + payload.len());
-        let flag = |set, flag| if set { flag } else { 0 };
-        bytes.put_u8(self.qos.as_u8() | flag(self.retain, RETAIN) | flag(self.in_tail, IN_TAIL));
+        bytes.put_u8(self.qos.as_u8() | if self.retain { RETAIN } else { 0 });
         bytes.put_u64(self.number);
+        bytes.put_u64(self.place);
         bytes.put_i64(self.origin.0);
         bytes.put_i64(self.command.map_or(0, |command| command.0));
         bytes.put_u32(u32::try_from(self.life.as_millis()).unwrap_or(u32::MAX));
@@ -78,12 +77,12 @@ impl Routed {
         let flags = payload.get_u8();
         let mut header = Header {
             number: payload.get_u64(),
+            place: payload.get_u64(),
             origin: SessionId(payload.get_i64()),
             command: Some(Seq(payload.get_i64())).filter(|command| *command != Seq::ZERO),
             life: Duration::from_millis(payload.get_u32().into()),
             qos: QoS::from_u8(flags & 0b11)?,
             retain: flags & RETAIN != 0,
-            in_tail: flags & IN_TAIL != 0,
             expires: Some(payload.get_u64())
                 .filter(|millis| *millis != NEVER)
                 .map(|millis| epoch + Duration::from_millis(millis)),

@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Router,
+    LOST, Router,
     link::{Dead, Outlet, RING_PAUSE},
     running::{Running, probed},
 };
@@ -134,7 +134,7 @@ impl Keeper {
         }
         let full = {
             let mut state = self.router.lock();
-            state.tail.trim(Instant::now());
+            state.trim(Instant::now());
             let fleeting = state.fleeting;
             let Some(running) = &mut state.running else { return };
             self.probe += 1;
@@ -170,7 +170,7 @@ impl Keeper {
             let mut state = self.router.lock();
             (state.replace(None), state.fleeting)
         };
-        metrics::counter!("crosslink_router_lost_total").increment(fleeting - self.answered);
+        metrics::counter!(LOST).increment(fleeting - self.answered);
         if let Some(mut old) = old {
             // If it only hangs, it ends when it wakes.
             old.kill(RETIRED);

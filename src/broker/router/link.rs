@@ -24,6 +24,9 @@ use super::{
 pub const RING_PAUSE: Duration = Duration::from_millis(1);
 /// A router that is not fed any more brings within this time what it still has for a link.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// Filters that the router is told of before others get a turn: it compares a new one with every topic that it has had, which
+/// takes it milliseconds when there are many.
+const AT_A_TIME: usize = 16;
 /// Nobody has ever subscribed to this.
 const NOBODYS: &str = "nobody's";
 
@@ -41,8 +44,6 @@ pub struct Outlet {
     rx: LinkRx,
     /// The router waits to be told that there is room again.
     owes: bool,
-    /// When it was told so, unless it has said something since.
-    told: Option<Instant>,
 }
 
 /// The router is dead.
@@ -73,6 +74,8 @@ pub struct Link {
     name: u32,
     generation: u64,
     moved: watch::Receiver<u64>,
+    /// When the router was found to be replaced, or has said something last since.
+    quiet_since: Option<Instant>,
     router: Arc<Router>,
 }
 
@@ -129,7 +132,7 @@ impl Inlet {
 
 impl Outlet {
     pub fn new(rx: LinkRx) -> Outlet {
-        Outlet { rx, owes: false, told: None }
+        Outlet { rx, owes: false }
     }
 
     /// Waits for what the router says. Cancelling loses nothing.
@@ -139,14 +142,10 @@ impl Outlet {
                 // Answered at once and only here: at any other time it would wake a link that is not there.
                 self.rx.wake().await.map_err(|_| Dead)?;
                 self.owes = false;
-                self.told = Some(Instant::now());
             }
             match self.rx.next().await.map_err(|_| Dead)? {
                 Some(Notification::Unschedule) => self.owes = true,
-                other => {
-                    self.told = None;
-                    return Ok(other);
-                }
+                other => return Ok(other),
             }
         }
     }
@@ -160,7 +159,7 @@ impl Link {
         router: Arc<Router>,
     ) -> Link {
         let (inlet, filters, moved) = (Some(inlet), HashSet::new(), router.moved.clone());
-        Link { inlet, outlet, filters, name, generation, moved, router }
+        Link { inlet, outlet, filters, name, generation, moved, quiet_since: None, router }
     }
 
     /// Waits for the next message. Cancelling loses nothing.
@@ -175,21 +174,23 @@ impl Link {
     }
 
     /// Subscribes, and waits until the router has: what is published from then on comes. What comes by
-    /// older subscriptions meanwhile is returned.
-    pub async fn subscribe(&mut self, filters: &[String]) -> Result<Vec<Routed>, Gone> {
-        let new: Vec<&String> = filters.iter().filter(|filter| !self.filters.contains(*filter)).collect();
-        self.router.took_filters(self.generation, &new);
-        self.filters.extend(filters.iter().cloned());
-        let filters = filters.iter().map(|filter| wanted(format!("{PREFIX}{filter}"))).collect();
-        self.send(Packet::Subscribe(Subscribe { pkid: 1, filters }, None));
-        let mut meanwhile = Vec::new();
-        loop {
-            match self.heard().await? {
-                Heard::Subscribed => return Ok(meanwhile),
-                Heard::Message(routed) => meanwhile.push(routed),
-                Heard::Nothing => {}
+    /// older subscriptions meanwhile is pushed.
+    pub async fn subscribe(&mut self, filters: &[String], meanwhile: &mut Vec<Routed>) -> Result<(), Gone> {
+        for some in filters.chunks(AT_A_TIME) {
+            let new: Vec<&String> = some.iter().filter(|filter| !self.filters.contains(*filter)).collect();
+            self.router.took_filters(self.generation, &new);
+            self.filters.extend(some.iter().cloned());
+            let filters = some.iter().map(|filter| wanted(format!("{PREFIX}{filter}"))).collect();
+            self.send(Packet::Subscribe(Subscribe { pkid: 1, filters }, None));
+            loop {
+                match self.heard().await? {
+                    Heard::Subscribed => break,
+                    Heard::Message(routed) => meanwhile.push(routed),
+                    Heard::Nothing => {}
+                }
             }
         }
+        Ok(())
     }
 
     pub fn unsubscribe(&mut self, filter: &str) {
@@ -210,31 +211,34 @@ impl Link {
 
     async fn heard(&mut self) -> Result<Heard, Gone> {
         let (mut moved, generation, epoch) = (self.moved.clone(), self.generation, self.router.epoch);
-        tokio::select! {
+        let notification = tokio::select! {
             biased;
-            notification = self.notification() => Ok(Heard::of(notification, epoch)),
-            gone = gone(&mut moved, generation) => match self.rest().await {
-                Some(notification) => Ok(Heard::of(notification, epoch)),
-                None => Err(gone),
-            },
-        }
+            notification = self.notification() => notification,
+            gone = gone(&mut moved, generation) => self.rest().await.ok_or(gone)?,
+        };
+        self.quiet_since = None;
+        Ok(Heard::of(notification, epoch))
     }
 
-    /// What a router that was replaced has for a link that told it that there is room.
+    /// What a router that was replaced still has for the link: it soon says it, or has nothing any more.
     async fn rest(&mut self) -> Option<Option<Notification>> {
-        let until = self.outlet.told? + PATIENCE;
-        timeout_at(until, self.notification()).await.ok()
+        let until = *self.quiet_since.get_or_insert_with(Instant::now) + PATIENCE;
+        timeout_at(until, self.said()).await.ok()?.ok()
     }
 
     /// Never comes when the router is dead: a new one is on its way.
     async fn notification(&mut self) -> Option<Notification> {
-        while self.inlet.as_mut().is_some_and(|inlet| !inlet.ring()) {
-            sleep(RING_PAUSE).await;
-        }
-        match self.outlet.next().await {
+        match self.said().await {
             Ok(notification) => notification,
             Err(Dead) => pending().await,
         }
+    }
+
+    async fn said(&mut self) -> Result<Option<Notification>, Dead> {
+        while self.inlet.as_mut().is_some_and(|inlet| !inlet.ring()) {
+            sleep(RING_PAUSE).await;
+        }
+        self.outlet.next().await
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_types)]
 
+mod claims;
 mod header;
 mod keeper;
 mod link;
@@ -36,6 +37,7 @@ use self::{
 use super::front::codec::QoS;
 
 pub use self::{
+    claims::Claims,
     header::{Header, Routed},
     keeper::{Keeper, REASONS, RETIRED},
     link::{Gone, Link},
@@ -49,6 +51,9 @@ const MAX_BACKLOG_BYTES: usize = 16 * 1024 * 1024;
 /// So long after a router was replaced everything that goes in stands in the tail: those who are not linked to the new one yet
 /// find it there.
 const MOVING: Duration = Duration::from_secs(5);
+
+/// Counts messages that are perhaps not heard.
+const LOST: &str = "crosslink_router_lost_total";
 
 /// The router cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +71,19 @@ pub struct Limits {
     pub filters: usize,
     /// Distinct filters that somebody has. Well below those, so that a new router has room.
     pub live_filters: usize,
+    /// So many more of both for clients with a few: those with many must not shut them out.
+    pub reserve: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { topics: 100_000, topic_bytes: 16 * 1024 * 1024, filters: 8_192, live_filters: 4_096 }
+        Limits {
+            topics: 100_000,
+            topic_bytes: 16 * 1024 * 1024,
+            filters: 8_192,
+            live_filters: 4_096,
+            reserve: 1_024,
+        }
     }
 }
 
@@ -82,7 +95,7 @@ pub struct Router {
     /// More waits for the router than it should.
     crowded: watch::Sender<bool>,
     trouble: watch::Sender<Option<&'static str>>,
-    /// The number of the oldest message that the tail has.
+    /// The place of the oldest message in the tail.
     tail_begins: AtomicU64,
     /// The keeper has something to see to.
     pressed: Notify,
@@ -100,11 +113,16 @@ struct State {
     number: u64,
     /// Of the first message that no earlier generation had.
     first: u64,
+    /// The last place in the tail that was given to a message.
+    place: u64,
     tail: Tail,
-    /// Until then everything goes to the tail.
+    /// What need not stand in the tail, and does while links move.
+    bridge: Tail,
     moving: Instant,
     /// Messages that are not sent again when a router is lost with them.
     fleeting: u64,
+    /// Those that went in while links moved, when the tail had no room for them.
+    untold: u64,
 }
 
 impl Router {
@@ -118,9 +136,12 @@ impl Router {
             generation: 0,
             number: 0,
             first: 1,
+            place: 0,
             tail: Tail::default(),
+            bridge: Tail::default(),
             moving: now,
             fleeting: 0,
+            untold: 0,
         };
         let router = Arc::new(Router {
             state: Mutex::new(state),
@@ -146,7 +167,7 @@ impl Router {
         for (header, topic, payload) in messages.drain(..) {
             self.put(&mut state, header, &topic, &payload, now);
         }
-        self.tail_begins.store(state.tail.begins().unwrap_or(state.number), Ordering::Relaxed);
+        self.tail_begins.store(state.tail_begins(), Ordering::Relaxed);
         let Some(running) = &mut state.running else { return };
         let crowded = running.inlet.waiting() >= MAX_BACKLOG || running.inlet.bytes >= MAX_BACKLOG_BYTES;
         let rung = running.inlet.ring();
@@ -163,15 +184,18 @@ impl Router {
         state.number += 1;
         let number = state.number;
         let fleeting = header.qos == QoS::AtMostOnce;
-        // What can do without it takes no more than half of the tail.
-        let moving = (state.running.is_none() || now < state.moving) && state.tail.is_roomy();
-        let in_tail = !fleeting || moving;
-        let header = Header { number, in_tail, ..header };
+        let moving = state.running.is_none() || now < state.moving;
+        let in_tail = !fleeting || (moving && state.bridge.is_roomy());
+        state.untold += u64::from(moving && !in_tail);
+        state.place += u64::from(in_tail);
+        let place = if in_tail { state.place } else { 0 };
+        let header = Header { number, place, ..header };
         let payload = header.before(payload, self.epoch);
         let hash = self.hash(topic);
         let topic = Bytes::from(format!("{PREFIX}{topic}"));
         if in_tail {
-            state.tail.push(Entry { number, at: now, topic: topic.clone(), payload: payload.clone() });
+            let tail = if fleeting { &mut state.bridge } else { &mut state.tail };
+            tail.push(Entry { number, place, at: now, topic: topic.clone(), payload: payload.clone() });
         }
         if let Some(running) = &mut state.running {
             running.took_topic(hash, topic.len());
@@ -205,7 +229,13 @@ impl Router {
     /// What a link that has just been subscribed does not bring, and perhaps no other did.
     pub fn missed(&self) -> Missed {
         let state = self.lock();
-        state.tail.missed(state.first, state.number, self.epoch)
+        Missed::of(&state.tail, &state.bridge, state.first, state.number, self.epoch)
+    }
+
+    /// A link has moved, and may have missed what the tail had no room for: all that is counted, once.
+    pub fn count_untold(&self) {
+        let untold = std::mem::take(&mut self.lock().untold);
+        metrics::counter!(LOST).increment(untold);
     }
 
     /// The number of the last message that went in.
@@ -213,16 +243,14 @@ impl Router {
         self.lock().number
     }
 
-    /// What has a lower number does not stand in the tail any more.
+    /// What has a lower place does not stand in the tail any more.
     pub fn tail_begins(&self) -> u64 {
         self.tail_begins.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for somebody's filter, beside `others` that are about to be subscribed to.
-    pub fn has_room_for(&self, filter: &str, others: usize) -> bool {
-        let (hash, limits) = (self.hash(filter), &self.limits);
-        let state = self.lock();
-        state.running.as_ref().is_none_or(|running| running.has_room_for_filter(hash, others, limits))
+    /// For filters that are about to be subscribed to.
+    pub fn claims(self: &Arc<Router>) -> Claims {
+        Claims::new(self.clone())
     }
 
     /// Whether publishers should wait.
@@ -290,10 +318,25 @@ impl Router {
 }
 
 impl State {
+    fn tail_begins(&self) -> u64 {
+        let begins = self.tail.begins().into_iter().chain(self.bridge.begins()).min();
+        begins.unwrap_or(self.place + 1)
+    }
+
+    /// Lets go of what nobody can miss any more.
+    fn trim(&mut self, now: Instant) {
+        self.tail.trim(now);
+        if now > self.moving {
+            self.bridge = Tail::default();
+        }
+    }
+
     /// Puts another router in the place of the one that runs, or none for now.
     fn replace(&mut self, running: Option<Running>) -> Option<Running> {
         if self.running.is_some() {
             self.first = self.number + 1;
+            self.bridge = Tail::default();
+            self.untold = 0;
         }
         if running.is_some() {
             self.generation += 1;
@@ -316,7 +359,7 @@ mod tests {
             life: Duration::ZERO,
             qos,
             retain: false,
-            in_tail: false,
+            place: 0,
             expires: None,
             properties: Bytes::new(),
         };
@@ -337,17 +380,18 @@ mod tests {
 
     #[tokio::test]
     async fn links_share_filters_and_give_their_names_back() {
-        let limits = Limits { filters: 2, live_filters: 1, ..Limits::default() };
+        let limits = Limits { filters: 2, live_filters: 1, reserve: 0, ..Limits::default() };
         let (router, keeper) = Router::start(limits).expect("it starts");
         let keeper = tokio::spawn(keeper.run());
+        let has_room_for = |filter| router.claims().claim(filter, 1);
         let filter = ["a/+".to_owned()];
         for _ in 0..2 {
             let mut links = [router.link().await.expect("a link"), router.link().await.expect("a link")];
             for link in &mut links {
-                assert!(router.has_room_for("a/+", 0));
-                link.subscribe(&filter).await.expect("it is subscribed");
+                assert!(has_room_for("a/+"));
+                link.subscribe(&filter, &mut Vec::new()).await.expect("it is subscribed");
             }
-            assert!(!router.has_room_for("b", 0));
+            assert!(!has_room_for("b"));
             router.publish(&mut vec![message(QoS::AtLeastOnce, "a/é".into())]);
             for link in &mut links {
                 let routed = loop {
@@ -358,7 +402,7 @@ mod tests {
                 assert_eq!((&routed.topic[..], &routed.payload[..]), ("a/é".as_bytes(), &b"x"[..]));
             }
             drop(links);
-            assert!(router.has_room_for("b", 0));
+            assert!(has_room_for("b"));
         }
         keeper.abort();
     }
@@ -371,14 +415,17 @@ mod tests {
         let mut link = router.link().await.expect("a link");
         let keeper = tokio::spawn(keeper.run());
         router.kill();
-        assert!(matches!(link.subscribe(&["#".to_owned()]).await, Err(Gone::Moved)));
+        assert!(matches!(link.subscribe(&["#".to_owned()], &mut Vec::new()).await, Err(Gone::Moved)));
         router.publish(&mut both());
         let missed = router.missed();
         let numbers: Vec<u64> = missed.entries().map(|entry| entry.number).collect();
         assert_eq!((numbers, missed.first, missed.last), (vec![2, 3, 4], 3, 4));
         let mut link = router.link().await.expect("another link");
         keeper.abort();
-        assert!(matches!(link.subscribe(&["#".to_owned()]).await, Ok(_) | Err(Gone::Stopped)));
+        assert!(matches!(
+            link.subscribe(&["#".to_owned()], &mut Vec::new()).await,
+            Ok(_) | Err(Gone::Stopped)
+        ));
         assert!(matches!(link.next().await, Err(Gone::Stopped)));
     }
 }

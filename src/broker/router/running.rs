@@ -128,12 +128,12 @@ impl Running {
         }
     }
 
-    /// Whether a filter may be subscribed to that perhaps nobody has yet, beside `others` that are about to be.
-    pub fn has_room_for_filter(&self, hash: u64, others: usize, limits: &Limits) -> bool {
-        let room = self.live_filters + others < limits.live_filters;
+    /// Whether a filter may be subscribed to that perhaps nobody has yet, and so much room is free after that.
+    pub fn has_room_for_filter(&self, hash: u64, kept_free: usize, limits: &Limits) -> bool {
+        let room = self.live_filters + kept_free < limits.live_filters + limits.reserve;
         match self.filters.get(&hash) {
             Some(links) => *links > 0 || room,
-            None => room && self.filters.len() + others < limits.filters,
+            None => room && self.filters.len() + kept_free < limits.filters + limits.reserve,
         }
     }
 

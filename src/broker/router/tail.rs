@@ -3,7 +3,7 @@
 //! A session that has lost its link finds there what no router may have brought it. Messages stand in blocks that are
 //! shared, so that thousands of sessions can read them while others publish.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, iter, sync::Arc};
 
 use bytes::Bytes;
 use tokio::time::{Duration, Instant};
@@ -25,6 +25,8 @@ const OVERHEAD: usize = 128;
 #[derive(Clone)]
 pub struct Entry {
     pub number: u64,
+    /// Among all that stand here.
+    pub place: u64,
     pub at: Instant,
     /// With its prefix.
     pub topic: Bytes,
@@ -48,7 +50,9 @@ struct Block {
 
 /// The tail as it is when a link has been subscribed.
 pub struct Missed {
-    blocks: Vec<Arc<Block>>,
+    lasting: Vec<Arc<Block>>,
+    /// What stood there only while links moved.
+    fleeting: Vec<Arc<Block>>,
     /// What has this number or a greater one went into no other router than that of the link.
     pub first: u64,
     /// What went in later comes by the link.
@@ -86,29 +90,39 @@ impl Tail {
         }
     }
 
-    /// Whether there is room for what need not stand here, beside what has to.
+    /// Whether there is room for what is of no use once the oldest goes.
     pub fn is_roomy(&self) -> bool {
-        self.messages < MAX_MESSAGES / 2 && self.bytes < MAX_BYTES / 2
+        self.messages < MAX_MESSAGES && self.bytes < MAX_BYTES
     }
 
-    /// The number of the oldest message.
+    /// The place of the oldest message.
     pub fn begins(&self) -> Option<u64> {
         let oldest = self.full.front().map_or(&self.open, |block| block);
-        oldest.entries.first().map(|entry| entry.number)
+        oldest.entries.first().map(|entry| entry.place)
     }
 
-    pub fn missed(&self, first: u64, last: u64, epoch: Instant) -> Missed {
+    fn blocks(&self) -> Vec<Arc<Block>> {
         let open = Some(Arc::new(self.open.clone()));
-        Missed { blocks: self.full.iter().cloned().chain(open).collect(), first, last, epoch }
+        self.full.iter().cloned().chain(open).collect()
     }
 }
 
 impl Missed {
+    pub(super) fn of(tail: &Tail, bridge: &Tail, first: u64, last: u64, epoch: Instant) -> Missed {
+        Missed { lasting: tail.blocks(), fleeting: bridge.blocks(), first, last, epoch }
+    }
+
     /// The messages that are not too old, in the order in which they went in.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         let now = Instant::now();
-        let entries = self.blocks.iter().flat_map(|block| &block.entries);
-        entries.filter(move |entry| now <= entry.at + MAX_AGE)
+        let mut lasting = self.lasting.iter().flat_map(|block| &block.entries).peekable();
+        let mut fleeting = self.fleeting.iter().flat_map(|block| &block.entries).peekable();
+        let in_order = iter::from_fn(move || match (lasting.peek(), fleeting.peek()) {
+            (Some(one), Some(other)) if other.number < one.number => fleeting.next(),
+            (Some(_), _) => lasting.next(),
+            (None, _) => fleeting.next(),
+        });
+        in_order.filter(move |entry| now <= entry.at + MAX_AGE)
     }
 
     pub fn read(&self, entry: &Entry) -> Option<Routed> {
@@ -129,11 +143,11 @@ mod tests {
     use super::*;
 
     fn entry(number: u64, at: Instant, bytes: usize) -> Entry {
-        Entry { number, at, topic: Bytes::from_static(b"m/t"), payload: vec![0; bytes].into() }
+        Entry { number, place: number, at, topic: Bytes::from_static(b"m/t"), payload: vec![0; bytes].into() }
     }
 
     fn numbers(tail: &Tail) -> Vec<u64> {
-        tail.missed(0, 0, Instant::now()).entries().map(|entry| entry.number).collect()
+        Missed::of(tail, &Tail::default(), 0, 0, Instant::now()).entries().map(|entry| entry.number).collect()
     }
 
     #[test]

@@ -125,6 +125,8 @@ pub struct Session<R, W> {
     link: Option<Link>,
     heard: Heard,
     subscriptions: Vec<Held>,
+    /// Filters that it ever asked for.
+    asked_for: usize,
     unsettled: VecDeque<Unsettled>,
     settled: Arc<Settled>,
     settled_now: u64,
@@ -179,6 +181,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             link: None,
             heard: Heard::default(),
             subscriptions: memory.subscriptions,
+            asked_for: 0,
             unsettled: VecDeque::new(),
             settled: Arc::default(),
             settled_now: 0,

@@ -33,9 +33,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         if subscribe.filters.len() > MAX_SUBSCRIPTIONS {
             return Err(TOO_MANY_FILTERS);
         }
+        self.asked_for = self.asked_for.saturating_add(subscribe.filters.len());
         let id = subscribe.properties.subscription_ids().next();
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut granted = Vec::new();
+        let mut claims = self.front.router.claims();
         for mut subscription in subscribe.filters {
             subscription.qos = subscription.qos.min(QoS::AtLeastOnce);
             let known = self.subscriptions.iter().position(|held| held.wanted.filter == subscription.filter);
@@ -43,7 +45,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
                 filter if !is_filter(filter) => Code::FILTER_INVALID,
                 _ if known.is_none() && self.subscriptions.len() >= MAX_SUBSCRIPTIONS => Code::QUOTA_EXCEEDED,
-                filter if self.kept.is_none() && !self.front.router.has_room_for(filter, granted.len()) => {
+                filter if self.kept.is_none() && !claims.claim(filter, self.asked_for) => {
                     Code::QUOTA_EXCEEDED
                 }
                 _ => Code(subscription.qos.as_u8()),
@@ -67,6 +69,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         if self.kept.is_none() && !new.is_empty() {
             // The router has the filter before the index says that somebody listens.
             self.link_to(&new).await?;
+            drop(claims);
             let last = self.front.router.last();
             let fresh = self.subscriptions.iter_mut().filter(|held| held.since == u64::MAX);
             fresh.for_each(|held| held.since = last);
@@ -182,7 +185,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         if !outgoing.is_first_copy(header.number, matching) {
             return Ok(());
         }
-        self.heard.note(&header);
+        self.heard.note(header.place);
         outgoing.push(self.front.delivery(&header, topic, routed.payload, grant))?;
         Ok(())
     }

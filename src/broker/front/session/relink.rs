@@ -3,7 +3,7 @@
 //! What no router brought it then takes from the tail, once: a command that a router was lost with is not sent again, and a
 //! message of QoS 0 is not either.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -13,31 +13,47 @@ use crate::broker::{
     router::{Gone, Header, Missed},
 };
 
+/// Places that are told in one number.
+const WORD: u64 = u64::BITS as u64;
+
 /// What of the router's tail has come already.
 #[derive(Default)]
 pub struct Heard {
-    numbers: BTreeSet<u64>,
-    /// Up to here the tail was read: what comes by the link as well came twice.
+    /// A bit for each place in the tail.
+    places: VecDeque<u64>,
+    /// How many words of places the tail has let go.
+    gone: u64,
+    /// Up to this number the tail was read: what comes by the link as well came twice.
     read: u64,
 }
 
 impl Heard {
-    pub fn note(&mut self, header: &Header) {
-        if header.in_tail {
-            self.numbers.insert(header.number);
+    pub fn note(&mut self, place: u64) {
+        let Some(word) = (place / WORD).checked_sub(self.gone).filter(|_| place != 0) else { return };
+        // The tail is short, and so is this.
+        let word = word as usize;
+        if word >= self.places.len() {
+            self.places.resize(word + 1, 0);
         }
+        self.places[word] |= 1 << (place % WORD);
+    }
+
+    fn has(&self, place: u64) -> bool {
+        let word = (place / WORD).checked_sub(self.gone).and_then(|word| self.places.get(word as usize));
+        word.is_some_and(|word| word >> (place % WORD) & 1 == 1)
     }
 
     /// Whether the router brings what was taken from the tail before.
     pub fn came_by_the_tail(&self, header: &Header) -> bool {
-        header.number <= self.read && self.numbers.contains(&header.number)
+        header.number <= self.read && self.has(header.place)
     }
 
-    /// The tail has nothing any more with a lower number than this.
+    /// The tail has nothing any more with a lower place than this.
     pub fn trim(&mut self, begins: u64) {
-        while self.numbers.first().is_some_and(|number| *number < begins) {
-            self.numbers.pop_first();
-        }
+        let gone = begins / WORD;
+        let words = gone.saturating_sub(self.gone).min(self.places.len() as u64);
+        self.places.drain(..words as usize);
+        self.gone = self.gone.max(gone);
     }
 }
 
@@ -45,24 +61,33 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     /// Has the router bring what belongs to these filters, which are among the subscriptions already.
     pub(super) async fn link_to(&mut self, filters: &[String]) -> Result<(), End> {
         let Some(link) = &mut self.link else { return self.relink(Gone::Moved).await };
-        match link.subscribe(filters).await {
-            Ok(meanwhile) => meanwhile.into_iter().try_for_each(|routed| self.deliver(routed)),
+        let mut meanwhile = Vec::new();
+        let linked = link.subscribe(filters, &mut meanwhile).await;
+        meanwhile.into_iter().try_for_each(|routed| self.deliver(routed))?;
+        match linked {
+            Ok(()) => Ok(()),
             Err(gone) => self.relink(gone).await,
         }
     }
 
     /// Gets a link to the router that runs now, for all subscriptions, and what was missed.
     pub(super) async fn relink(&mut self, mut gone: Gone) -> Result<(), End> {
+        let mut moves = false;
         loop {
             match gone {
-                Gone::Moved => self.link = None,
+                Gone::Moved => moves |= self.link.take().is_some(),
                 Gone::Stopped => return Err(End::Shutdown),
             }
             if self.subscriptions.is_empty() {
                 return Ok(());
             }
             match self.try_relink().await {
-                Ok(done) => return done,
+                Ok(done) => {
+                    if moves {
+                        self.front.router.count_untold();
+                    }
+                    return done;
+                }
                 Err(again) => gone = again,
             }
         }
@@ -71,7 +96,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     async fn try_relink(&mut self) -> Result<Result<(), End>, Gone> {
         let filters: Vec<String> = self.subscriptions.iter().map(|held| held.wanted.filter.clone()).collect();
         let mut link = self.front.router.link().await?;
-        let meanwhile = link.subscribe(&filters).await?;
+        let mut meanwhile = Vec::new();
+        link.subscribe(&filters, &mut meanwhile).await?;
         self.link = Some(link);
         let missed = self.front.router.missed();
         let caught_up = self.catch_up(&missed);
@@ -81,10 +107,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     fn catch_up(&mut self, missed: &Missed) -> Result<(), End> {
         let outbox = self.outbox.clone();
+        self.heard.trim(self.front.router.tail_begins());
         let mut outgoing = outbox.lock();
         let mut resent = 0;
         for entry in missed.entries() {
-            if self.heard.numbers.contains(&entry.number) {
+            if self.heard.has(entry.place) {
                 continue;
             }
             let topic = entry.topic();
@@ -101,7 +128,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 let Some(left) = life.checked_sub(entry.at.elapsed()) else { continue };
                 delivery.life = Some(left);
             }
-            self.heard.note(&routed.header);
+            self.heard.note(entry.place);
             outgoing.push(delivery)?;
             resent += 1;
         }
