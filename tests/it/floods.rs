@@ -238,21 +238,25 @@ async fn distinct_topics(topics: usize) -> Flood {
     flood
 }
 
-/// Clients that subscribe to as many filters as they may, unsubscribe, and begin anew with others.
+/// Clients that subscribe to as many filters as they may, unsubscribe, and begin anew with others, until each was granted so many
+/// times so many.
 async fn distinct_filters(clients: usize, rounds: usize, filters: usize) -> Flood {
     let flood = Flood::begin().await;
     let mqtt = flood.victim.mqtt();
     let all = (0..clients).map(|number| {
         tokio::spawn(async move {
             let mut client = Newcomer::new(mqtt, &format!("curious-{number}")).connect_v5().await;
-            for round in 0..rounds {
+            let (mut granted, mut round) = (0, 0);
+            while granted < rounds * filters {
+                round += 1;
                 let name = |n| format!("a/distinct/filter/{number}/{round}/{n}/+");
                 let properties = Properties::none();
                 let wanted = (0..filters).map(|n| subscription(&name(n), AtMostOnce)).collect();
                 client
                     .send(&Packet::Subscribe(Subscribe { packet_id: 1, properties, filters: wanted }))
                     .await;
-                let Some(Packet::SubAck(_)) = client.next().await else { panic!("expected SUBACK") };
+                let Some(Packet::SubAck(suback)) = client.next().await else { panic!("expected SUBACK") };
+                granted += suback.codes.iter().filter(|code| !code.is_failure()).count();
                 let (properties, filters) = (Properties::none(), (0..filters).map(name).collect());
                 client.send(&Packet::Unsubscribe(Unsubscribe { packet_id: 2, properties, filters })).await;
                 let Some(Packet::UnsubAck(_)) = client.next().await else { panic!("expected UNSUBACK") };
