@@ -4,11 +4,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use crosslink::cli::Cli;
-use mimalloc::MiMalloc;
-
-/// The system's own keeps what a flood took, because something that stays lies on every page of it.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -214,6 +214,8 @@ struct IntakeState {
     room: Semaphore,
     /// Taken by sessions that begin and end, and by what clients leave behind, in KiB.
     crowd: AtomicUsize,
+    /// There is room again.
+    calm: Notify,
     failing: watch::Sender<bool>,
 }
 
@@ -234,6 +236,7 @@ pub fn intake() -> (Intake, Inputs) {
         queue: sender,
         room: Semaphore::new(ROOM_KIB),
         crowd: AtomicUsize::new(0),
+        calm: Notify::new(),
         failing: watch::Sender::new(false),
     });
     (Intake(state.clone()), Inputs { queue: receiver, state })
@@ -286,6 +289,17 @@ impl Intake {
     /// Whether so much waits for the disk that nobody new may come in.
     pub fn crowded(&self) -> bool {
         self.0.crowd.load(Ordering::Relaxed) >= CROWD_KIB
+    }
+
+    /// Waits until that is not so.
+    pub async fn calm(&self) {
+        loop {
+            let calm = self.0.calm.notified();
+            if !self.crowded() {
+                return;
+            }
+            calm.await;
+        }
     }
 
     /// Accepts a command, and gives its record once that is history.
@@ -354,7 +368,11 @@ impl Inputs {
             })
             .sum();
         self.state.room.add_permits(room);
-        self.state.crowd.fetch_sub(inputs.iter().map(crowd).sum(), Ordering::Relaxed);
+        let taken = inputs.iter().map(crowd).sum();
+        let before = self.state.crowd.fetch_sub(taken, Ordering::Relaxed);
+        if before >= CROWD_KIB && before - taken < CROWD_KIB {
+            self.state.calm.notify_waiters();
+        }
     }
 
     /// Says whether the journal can write, so that the front knows what to wait for.

@@ -3,6 +3,7 @@
 //! One task takes what came in, asks what it means and what follows from it, commits all of it as one
 //! batch, and only then acknowledges and tells. What comes in meanwhile is the next batch.
 
+mod admit;
 mod commit;
 pub mod interpret;
 mod replay;
@@ -35,10 +36,9 @@ use crate::{
     error::Error,
     health::Health,
     hub::Hub,
-    json::Flaw,
     model::{
-        CommandRecord, CommandState, Event, Pair, PresenceChange, Rejection, RejectionReason, Seq,
-        ServiceName, ServiceTopic, SessionChange, Target, Timestamp,
+        CommandRecord, CommandState, Event, Pair, PresenceChange, Seq, ServiceName, ServiceTopic,
+        SessionChange, Target, Timestamp,
     },
     presence::{Signal, Watch},
     registry::{Book, Registry},
@@ -53,8 +53,6 @@ const TICK: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_millis(500);
 /// A batch that takes longer means that messages wait for the disk.
 const SLOW: Duration = Duration::from_secs(1);
-/// Devices that are known at most: a client that invents names must not fill the memory.
-const MAX_DEVICES: usize = 10_000;
 /// Clients and aliases that were hinted at; a device is told once.
 const MAX_HINTS: usize = 1_000;
 
@@ -383,39 +381,6 @@ impl Ingest {
         }
     }
 
-    /// Refuses a device or a service that would be one too many.
-    fn admit(&mut self, interpreted: Interpreted, inbound: &Inbound) -> Result<Interpreted, Box<Rejection>> {
-        let (device, speaks) = match &interpreted.meaning {
-            Meaning::Reading(reading) => (&reading.device, true),
-            Meaning::Online { device } | Meaning::Offline { device } => (device, true),
-            Meaning::Command { record, .. } => match &record.target {
-                Target::Device { device, .. } => (device, false),
-                Target::Service(topic) if self.book.admits_service(topic.service()) => {
-                    return Ok(interpreted);
-                }
-                Target::Service(topic) => return Err(too_many(topic, inbound)),
-            },
-            Meaning::ServiceReading { reading, .. } if self.book.admits(&reading.topic) => {
-                return Ok(interpreted);
-            }
-            Meaning::ServiceReading { reading, .. } => return Err(too_many(&reading.topic, inbound)),
-            Meaning::Nothing => return Ok(interpreted),
-        };
-        if self.watch.status(device).is_some() || self.pair.contains(device) {
-            return Ok(interpreted);
-        }
-        // Who is only spoken to is no device, but the journal has to name it.
-        let known = self.watch.len() + self.silent.len();
-        if known < MAX_DEVICES || (!speaks && self.silent.contains(device)) {
-            if !speaks {
-                self.silent.insert(device.clone());
-            }
-            return Ok(interpreted);
-        }
-        let detail = format!("there are {MAX_DEVICES} devices already, and {device} is none of them");
-        Err(interpret::reject(inbound, denied(detail)))
-    }
-
     /// Pins a service or forgets that it is pinned.
     fn pin(
         &mut self,
@@ -523,14 +488,4 @@ fn age(inputs: &[Input]) -> Duration {
 
 fn of(event: Event) -> Draft {
     Draft { event: Some(event), ..Draft::default() }
-}
-
-fn too_many(topic: &ServiceTopic, inbound: &Inbound) -> Box<Rejection> {
-    let detail =
-        format!("there are as many services and topics as are kept in mind, and {topic} is none of them");
-    interpret::reject(inbound, denied(detail))
-}
-
-fn denied(detail: String) -> Flaw {
-    Flaw { reason: RejectionReason::Denied, pointer: String::new(), detail }
 }

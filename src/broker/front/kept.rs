@@ -236,10 +236,12 @@ impl Front {
                     sessions.insert(client_id.clone(), kept.clone());
                     found = Some(kept);
                     resumed.changed = true;
-                } else {
+                } else if let Some(times) = self.no_session.again(Instant::now().into_std()) {
                     warn!(
                         client_id = &**client_id,
-                        "there are {MAX_KEPT} persistent sessions: that of {client_id} ends with its connection"
+                        times,
+                        "there are {MAX_KEPT} persistent sessions: that of {client_id} ends with its connection \
+                         ({times} since it was last said)"
                     );
                 }
             }

@@ -100,6 +100,8 @@ struct Front {
     flapping: Mutex<Flapping>,
     /// Connections that were refused for want of a place.
     crowd: Seldom,
+    /// Sessions that could not be persistent.
+    no_session: Seldom,
     last_session: AtomicI64,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -131,6 +133,7 @@ impl Broker {
             hall: Hall::new(config.max_connections, config.max_per_address),
             flapping: Mutex::new(Flapping::new(config.max_flaps)),
             crowd: Seldom::default(),
+            no_session: Seldom::default(),
             last_session: AtomicI64::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -220,7 +220,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 outgoing.owed()
             };
             self.vitals.owes(queued, in_flight);
-            let reading = !crowded && self.reads();
+            let behind = self.kept.is_some() && self.front.intake.crowded();
+            let reading = !crowded && !behind && self.reads();
             let resumed = reading && self.paused;
             self.paused = !reading;
             if resumed {
@@ -236,6 +237,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
                 relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
                 () = self.front.router.roomy(), if crowded => {}
+                () = self.front.intake.calm(), if behind => {}
                 () = outbox.arrived(), if self.kept.is_some() => {}
                 routed = outward::next(&mut self.link), if self.link.is_some() => {
                     let heard = match routed {
@@ -271,7 +273,6 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             && self.held.len() < MAX_UNSETTLED
             && self.held_bytes < MAX_HELD_BYTES
             && self.writer.output.len() < HIGH_WATER
-            && (self.kept.is_none() || !self.front.intake.crowded())
     }
 
     fn deadline(&self) -> Instant {

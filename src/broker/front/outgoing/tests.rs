@@ -1,0 +1,204 @@
+use super::*;
+
+fn delivery(qos: QoS) -> Delivery {
+    Delivery {
+        topic: "t".into(),
+        payload: Bytes::from_static(b"x"),
+        qos,
+        retain: false,
+        properties: Bytes::new(),
+        ids: Vec::new(),
+        expires: None,
+        life: None,
+        command: None,
+    }
+}
+
+fn persistent() -> (Outgoing, Arc<AtomicUsize>) {
+    let room = Arc::<AtomicUsize>::default();
+    (Outgoing::kept(KeptId(1), room.clone(), 0, Vec::new()), room)
+}
+
+fn sent(outgoing: &mut Outgoing) -> Vec<(u16, bool)> {
+    std::iter::from_fn(|| outgoing.next()).map(|publish| (publish.packet_id, publish.dup)).collect()
+}
+
+fn taken(outgoing: &mut Outgoing) -> Vec<i64> {
+    let number = |keep: Keep| match keep.change {
+        KeptChange::Taken { number } => number,
+        other => panic!("{other:?}"),
+    };
+    outgoing.keeps().into_iter().map(number).collect()
+}
+
+#[test]
+fn the_window_holds_until_something_is_acknowledged() {
+    let mut outgoing = Outgoing::new(Some(2));
+    for _ in 0..3 {
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+    }
+    assert_eq!(sent(&mut outgoing), [(1, false), (2, false)]);
+    outgoing.acknowledge(1);
+    assert_eq!(sent(&mut outgoing), [(3, false)]);
+}
+
+#[test]
+fn packet_ids_come_round_and_wait_for_the_oldest() {
+    let mut outgoing = Outgoing::new(None);
+    outgoing.last_number = IDS - 1;
+    for _ in 0..3 {
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+    }
+    assert_eq!(sent(&mut outgoing), [(u16::MAX, false), (1, false), (2, false)]);
+    for id in [1, 2] {
+        outgoing.acknowledge(id);
+    }
+    outgoing.last_number = 2 * IDS - 2;
+    for _ in 0..2 {
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+    }
+    assert_eq!(sent(&mut outgoing), [(u16::MAX - 1, false)], "65 535 is still in flight");
+    outgoing.acknowledge(u16::MAX);
+    assert_eq!(sent(&mut outgoing), [(u16::MAX, false)]);
+}
+
+#[test]
+fn a_slow_client_loses_qos_0_and_is_cut_at_qos_1() {
+    let mut outgoing = Outgoing::new(None);
+    for _ in 0..=MAX_WAITING {
+        outgoing.push(delivery(QoS::AtMostOnce)).expect("dropped, not refused");
+    }
+    assert_eq!(outgoing.waiting.len(), MAX_WAITING);
+    outgoing.push(delivery(QoS::AtLeastOnce)).expect_err("cut");
+}
+
+#[test]
+fn only_the_first_of_overlapping_copies_counts() {
+    let mut outgoing = Outgoing::new(None);
+    let first: Vec<bool> = [7, 7, 8, 7, 8]
+        .map(|number| outgoing.is_first_copy(number, if number == 7 { 3 } else { 2 }))
+        .to_vec();
+    assert_eq!(first, [true, false, true, false, false]);
+    assert!(outgoing.copies.is_empty());
+}
+
+#[test]
+fn what_a_persistent_session_has_not_acknowledged_is_sent_again_in_order() {
+    let (mut outgoing, room) = persistent();
+    outgoing.arrive(Some(2));
+    for _ in 0..3 {
+        assert!(outgoing.push(delivery(QoS::AtLeastOnce)).expect("room").is_some());
+    }
+    outgoing.push(delivery(QoS::AtMostOnce)).expect("room");
+    assert_eq!(sent(&mut outgoing), [(1, false), (2, false)]);
+    outgoing.acknowledge(2);
+    assert_eq!(taken(&mut outgoing), [2]);
+
+    assert_eq!(outgoing.leave(), 2);
+    assert!(outgoing.push(delivery(QoS::AtLeastOnce)).expect("room").is_some());
+    assert!(outgoing.push(delivery(QoS::AtMostOnce)).expect("nothing is kept").is_none());
+    outgoing.arrive(None);
+    assert_eq!(sent(&mut outgoing), [(1, true), (3, false), (4, false)]);
+    for id in [1, 3, 4] {
+        outgoing.acknowledge(id);
+    }
+    assert_eq!(taken(&mut outgoing), [1, 3, 4]);
+    assert_eq!((outgoing.bytes, room.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[test]
+fn a_command_is_neither_written_down_nor_sent_again() {
+    let command = || Delivery { life: Some(COMMAND_LIFE), ..delivery(QoS::AtLeastOnce) };
+    let (mut outgoing, room) = persistent();
+    assert!(outgoing.push(command()).expect("nobody is there").is_none());
+    outgoing.arrive(None);
+    assert_eq!(sent(&mut outgoing), []);
+    for _ in 0..2 {
+        assert!(outgoing.push(command()).expect("room").is_none());
+    }
+    assert!(outgoing.next().is_some());
+    outgoing.leave();
+    outgoing.arrive(None);
+    assert_eq!(sent(&mut outgoing), []);
+    assert_eq!(room.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_message_that_has_expired_is_not_sent_and_forgotten() {
+    let (mut outgoing, _) = persistent();
+    let expires = Some(Instant::now());
+    outgoing.push(Delivery { expires, ..delivery(QoS::AtLeastOnce) }).expect("room");
+    outgoing.arrive(None);
+    assert_eq!(sent(&mut outgoing), []);
+    assert_eq!(taken(&mut outgoing), [1]);
+}
+
+#[test]
+fn a_queue_of_the_last_run_goes_on_where_it_was() {
+    let message = |number| delivery(QoS::AtLeastOnce).kept(number, Taken::default());
+    let room = Arc::default();
+    let mut outgoing = Outgoing::kept(KeptId(1), room, 7, vec![message(7), message(9)]);
+    outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+    outgoing.arrive(None);
+    assert_eq!(sent(&mut outgoing), [(7, true), (9, false), (10, false)]);
+}
+
+#[test]
+fn a_client_that_is_away_finds_only_so_much() {
+    let (mut outgoing, _) = persistent();
+    for _ in 0..=MAX_AWAY {
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("it is not cut");
+    }
+    assert_eq!(outgoing.waiting.len(), MAX_AWAY);
+}
+
+#[test]
+fn what_has_expired_gives_its_place_to_what_comes() {
+    let (mut outgoing, room) = persistent();
+    for n in 0..MAX_AWAY {
+        let expires = (n > 0).then(Instant::now);
+        outgoing.push(Delivery { expires, ..delivery(QoS::AtLeastOnce) }).expect("room");
+    }
+    assert!(outgoing.push(delivery(QoS::AtLeastOnce)).expect("room").is_some());
+    assert_eq!((outgoing.waiting.len(), outgoing.keeps().len()), (2, MAX_AWAY - 1));
+    assert_eq!(room.load(Ordering::Relaxed), outgoing.bytes);
+}
+
+#[test]
+fn each_persistent_session_has_some_room_of_its_own() {
+    let (mut outgoing, room) = persistent();
+    room.store(MAX_KEPT_BYTES, Ordering::Relaxed);
+    outgoing.arrive(None);
+    let kept = (0..OWN_BYTES).take_while(|_| outgoing.push(delivery(QoS::AtLeastOnce)).is_ok()).count();
+    assert_eq!(kept, OWN_BYTES.div_ceil(size(&delivery(QoS::AtLeastOnce))));
+    let command = Delivery { life: Some(COMMAND_LIFE), ..delivery(QoS::AtLeastOnce) };
+    outgoing.push(command).expect("a command takes nothing of it");
+    assert!(outgoing.is_overrun(), "who is there and does not keep up is cut");
+}
+
+#[test]
+fn expiry_is_counted_down_and_the_rest_travels() {
+    let properties = Properties::from_iter([
+        Property::ContentType("json".into()),
+        Property::TopicAlias(1),
+        Property::MessageExpiry(9),
+        Property::UserProperty("a".into(), "b".into()),
+    ]);
+    let now = Instant::now();
+    let sent = Delivery {
+        properties: properties.travelling(),
+        ids: vec![300],
+        expires: Some(now + Duration::from_millis(4_001)),
+        ..delivery(QoS::AtMostOnce)
+    }
+    .publish(0, false, now);
+    assert_eq!(
+        sent.properties,
+        Properties::from_iter([
+            Property::ContentType("json".into()),
+            Property::UserProperty("a".into(), "b".into()),
+            Property::MessageExpiry(5),
+            Property::SubscriptionId(300),
+        ])
+    );
+}
