@@ -48,7 +48,7 @@ use self::{
 };
 use super::{
     Inbound, Intake,
-    router::{Header, Limits, Router},
+    router::{Header, Limits, Outbound, Router},
     seldom::Seldom,
 };
 use crate::{
@@ -108,7 +108,7 @@ struct Front {
 }
 
 /// Messages on their way to the router, in order.
-type FanOut = Vec<(Header, String, Bytes)>;
+type FanOut = Vec<Outbound>;
 
 impl Broker {
     /// `retained` and `sessions` are what the last run left.
@@ -375,7 +375,8 @@ impl Front {
             }
         }
         if matching.linked > 0 {
-            fan_out.push((header, topic.to_owned(), payload.clone()));
+            let (topic, payload, filters) = (topic.to_owned(), payload.clone(), matching.filters);
+            fan_out.push(Outbound { header, topic, payload, filters });
         }
         (receivers, keeps)
     }

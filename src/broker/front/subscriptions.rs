@@ -51,6 +51,8 @@ pub struct Grant {
 pub struct Matching {
     /// Sessions that hear by the router.
     pub linked: usize,
+    /// By so many distinct filters.
+    pub filters: usize,
     pub kept: Vec<(Arc<Outbox>, Grant)>,
 }
 
@@ -98,9 +100,9 @@ impl Subscriptions {
     /// Whom a message is for that `origin` publishes on `topic`.
     pub fn matching(&self, topic: &str, origin: SessionId) -> Matching {
         let root = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Found { origin, linked: Vec::new(), kept: Vec::new() };
+        let mut found = Found { origin, linked: Vec::new(), filters: 0, kept: Vec::new() };
         root.collect(topic, true, &mut found);
-        let Found { mut linked, mut kept, .. } = found;
+        let Found { mut linked, filters, mut kept, .. } = found;
         if linked.len() > 1 {
             linked.sort_unstable();
             linked.dedup();
@@ -113,7 +115,7 @@ impl Subscriptions {
             }
             same
         });
-        Matching { linked: linked.len(), kept }
+        Matching { linked: linked.len(), filters, kept }
     }
 }
 
@@ -159,11 +161,14 @@ impl Held {
 struct Found {
     origin: SessionId,
     linked: Vec<SessionId>,
+    filters: usize,
     kept: Vec<(Arc<Outbox>, Grant)>,
 }
 
 impl Found {
     fn take(&mut self, subscribers: &[Subscriber]) {
+        let linked = |subscriber: &Subscriber| matches!(subscriber.whose, Whose::Linked(_));
+        self.filters += usize::from(subscribers.iter().any(linked));
         for subscriber in subscribers {
             let session = match &subscriber.whose {
                 Whose::Linked(session) => Some(*session),

@@ -28,9 +28,9 @@ impl Claims {
         let mut state = self.router.lock();
         let generation = state.generation;
         let Some(running) = &mut state.running else { return true };
-        let room = running.has_room_for_filter(hash, kept_free, limits);
+        let room = running.has_room_for_filter(hash, filter, kept_free, limits);
         if room {
-            running.took_filter(hash);
+            running.took_filter(hash, filter);
             self.filters.push((generation, hash));
         }
         room

@@ -1,6 +1,6 @@
 //! The router's keeper: it probes the router, and replaces it when it has stopped or has taken in too much.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use rumqttd::Notification;
 use tokio::{
@@ -22,19 +22,24 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const OVERDUE: u32 = 3;
 /// A Raspberry Pi with its hands full answers within one. Whoever publishes waits so long when a router hangs.
 const HUNG: u32 = 10;
-/// A router that is replaced may work off for so long what went in before.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A router that is replaced may work off for so long what was to go in.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// After a router could not be built, for want of memory perhaps.
 const BUILD_PAUSE: Duration = Duration::from_secs(1);
-/// The probe behind which nothing goes in any more.
-const LAST_PROBE: u64 = u64::MAX;
+/// Routers that were told to go and have not heard it yet: each takes what it took in.
+const MAX_RETIRED: usize = 4;
 
 /// On this topic a router is told to go. It is what its thread says when it panics, by which alone it can.
 pub const RETIRED: &str = "\u{2020}retired";
 
 /// Why routers are replaced, as the metrics name it.
-pub const REASONS: [&str; 4] =
-    [Reason::Stopped.name(), Reason::Hung.name(), Reason::Topics.name(), Reason::Filters.name()];
+pub const REASONS: [&str; 5] = [
+    Reason::Stopped.name(),
+    Reason::Hung.name(),
+    Reason::Topics.name(),
+    Reason::Filters.name(),
+    Reason::Bytes.name(),
+];
 
 #[derive(Clone, Copy)]
 enum Reason {
@@ -42,6 +47,7 @@ enum Reason {
     Hung,
     Topics,
     Filters,
+    Bytes,
 }
 
 impl Reason {
@@ -51,6 +57,7 @@ impl Reason {
             Reason::Hung => "hung",
             Reason::Topics => "topics",
             Reason::Filters => "filters",
+            Reason::Bytes => "bytes",
         }
     }
 }
@@ -59,23 +66,17 @@ pub struct Keeper {
     router: Arc<Router>,
     outlet: Outlet,
     announce: watch::Sender<u64>,
-    probe: u64,
-    asked: Option<Asked>,
-    /// How many fleeting messages had gone in before the last probe that came back.
-    answered: u64,
+    /// What the router was found to work on, and how many ticks ago.
+    works_on: Option<(u64, u32)>,
     /// A router that was replaced, and may still have something for its links until the next tick.
     retired: Option<Running>,
-}
-
-/// A probe that is on its way.
-struct Asked {
-    ticks: u32,
-    fleeting: u64,
+    /// Routers that were told to go, and have no ear for that yet.
+    going: VecDeque<Running>,
 }
 
 impl Keeper {
     pub(super) fn new(router: Arc<Router>, outlet: Outlet, announce: watch::Sender<u64>) -> Keeper {
-        Keeper { router, outlet, announce, probe: 0, asked: None, answered: 0, retired: None }
+        Keeper { router, outlet, announce, works_on: None, retired: None, going: VecDeque::new() }
     }
 
     /// Looks after the router, for ever.
@@ -99,81 +100,83 @@ impl Keeper {
     }
 
     fn hear(&mut self, notification: Option<Notification>) {
-        if probe_in(notification) == Some(self.probe)
-            && let Some(asked) = self.asked.take()
-        {
-            self.answered = asked.fleeting;
-            if self.router.trouble.send_if_modified(|trouble| trouble.take().is_some()) {
-                info!("the router answers again");
-            }
+        let Some(number) = probe_in(notification) else { return };
+        let mut state = self.router.lock();
+        let Some(running) = &mut state.running else { return };
+        if !running.answered(number) {
+            return;
+        }
+        let crowded = running.is_crowded(&self.router.limits);
+        let rung = running.feed();
+        drop(state);
+        if !crowded {
+            self.router.crowded.send_if_modified(|was| std::mem::take(was));
+        }
+        if !rung {
+            self.router.pressed.notify_one();
+        }
+        if self.router.trouble.send_if_modified(|trouble| trouble.take().is_some()) {
+            info!("the router answers again");
         }
     }
 
     async fn look(&mut self) {
-        if let Some(mut retired) = self.retired.take() {
-            retired.kill(RETIRED);
-            // It may have no ear at the moment.
-            let heard = async {
-                while !retired.inlet.ring() {
-                    sleep(RING_PAUSE).await;
-                }
-            };
-            let _ = timeout(LAST_WORDS, heard).await;
+        self.going.retain_mut(|running| !running.ring());
+        if let Some(retired) = self.retired.take() {
+            self.tell_to_go(retired);
         }
-        if let Some(asked) = &mut self.asked {
-            asked.ticks += 1;
-            let ticks = asked.ticks;
-            if ticks == OVERDUE {
-                warn!("the router does not answer");
-                self.router.trouble.send_replace(Some("the router does not answer"));
-            }
-            if ticks >= HUNG {
-                self.rebuild(Reason::Hung).await;
-            }
-            return;
-        }
-        let full = {
+        let (under_way, full) = {
             let mut state = self.router.lock();
             state.trim(Instant::now());
-            let fleeting = state.fleeting;
             let Some(running) = &mut state.running else { return };
-            self.probe += 1;
-            running.probe(self.probe);
-            self.asked = Some(Asked { ticks: 0, fleeting });
-            let limits = &self.router.limits;
-            let topics = running.has_too_many_topics(limits).then_some(Reason::Topics);
-            topics.or(running.has_too_many_filters(limits).then_some(Reason::Filters))
+            (running.probe(), self.reason_to_renew(running))
         };
-        if let Some(reason) = full {
+        self.works_on = match (under_way, self.works_on) {
+            (Some(number), Some((before, ticks))) if number == before => Some((number, ticks + 1)),
+            (under_way, _) => under_way.map(|number| (number, 1)),
+        };
+        let ticks = self.works_on.map_or(0, |(_, ticks)| ticks);
+        if ticks == OVERDUE {
+            warn!("the router does not answer");
+            self.router.trouble.send_replace(Some("the router does not answer"));
+        }
+        if ticks >= HUNG {
+            self.rebuild(Reason::Hung).await;
+        } else if let Some(reason) = full.filter(|_| ticks < OVERDUE) {
             self.renew(reason).await;
         }
     }
 
-    /// Sees to what the router had no ear for, and to publishers that wait. True when there is nothing left.
+    fn reason_to_renew(&self, running: &Running) -> Option<Reason> {
+        let limits = &self.router.limits;
+        let topics = running.has_too_many_topics(limits).then_some(Reason::Topics);
+        let filters = || running.has_too_many_filters(limits).then_some(Reason::Filters);
+        let bytes = || running.has_too_many_bytes(limits).then_some(Reason::Bytes);
+        topics.or_else(filters).or_else(bytes)
+    }
+
+    /// A router that hangs hears it when it wakes.
+    fn tell_to_go(&mut self, mut running: Running) {
+        if !running.kill(RETIRED) {
+            self.going.truncate(MAX_RETIRED - 1);
+            self.going.push_front(running);
+        }
+    }
+
+    /// Sees to what the router had no ear for. True when there is nothing left.
     fn settle(&mut self) -> bool {
         let mut state = self.router.lock();
-        let Some(running) = &mut state.running else { return true };
-        let settled = running.settle();
-        let taken = running.inlet.waiting() == 0;
-        drop(state);
-        if taken {
-            self.router.crowded.send_replace(false);
-        }
-        settled && taken
+        state.running.as_mut().is_none_or(Running::settle)
     }
 
     /// Puts a new router in the place of one that has failed.
     async fn rebuild(&mut self, reason: Reason) {
         error!("the router {}; building a new one", reason.name());
         self.router.trouble.send_replace(Some("the router is being built anew"));
-        let (old, fleeting) = {
-            let mut state = self.router.lock();
-            (state.replace(None), state.fleeting)
-        };
-        metrics::counter!(LOST).increment(fleeting - self.answered);
+        let old = self.router.lock().replace(None);
         if let Some(mut old) = old {
-            // If it only hangs, it ends when it wakes.
-            old.kill(RETIRED);
+            metrics::counter!(LOST).increment(old.lost());
+            self.tell_to_go(old);
         }
         let (running, outlet) = loop {
             match spawn_blocking(Running::start).await {
@@ -195,21 +198,17 @@ impl Keeper {
         info!("the router has had many {}; it is replaced by a new one", reason.name());
         let Ok(Some((running, outlet))) = spawn_blocking(Running::start).await else { return };
         let Some(mut old) = self.router.lock().replace(Some(running)) else { return };
-        old.probe(LAST_PROBE);
         let _ = timeout(LAST_WORDS, last_words(&mut old, &mut self.outlet)).await;
+        metrics::counter!(LOST).increment(old.lost());
         self.begin(outlet, reason);
         self.retired = Some(old);
     }
 
     /// Whoever has a link gets one to the router that runs now.
     fn begin(&mut self, outlet: Outlet, reason: Reason) {
-        let (generation, fleeting) = {
-            let state = self.router.lock();
-            (state.generation, state.fleeting)
-        };
+        let generation = self.router.lock().generation;
         self.outlet = outlet;
-        self.asked = None;
-        self.answered = fleeting;
+        self.works_on = None;
         self.announce.send_replace(generation);
         self.router.crowded.send_replace(false);
         self.router.pressed.notify_one();
@@ -217,13 +216,16 @@ impl Keeper {
     }
 }
 
-/// Waits until a router has worked off all that went in.
+/// Waits until a router has worked off all that was to go in.
 async fn last_words(old: &mut Running, outlet: &mut Outlet) {
-    while !old.settle() {
-        sleep(RING_PAUSE).await;
-    }
-    while let Ok(notification) = outlet.next().await {
-        if probe_in(notification) == Some(LAST_PROBE) {
+    loop {
+        if !old.feed() || !old.settle() {
+            sleep(RING_PAUSE).await;
+        } else if old.is_idle() {
+            return;
+        } else if let Ok(notification) = outlet.next().await {
+            probe_in(notification).map(|number| old.answered(number));
+        } else {
             return;
         }
     }

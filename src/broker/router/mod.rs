@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_types)]
 
 mod claims;
+mod feed;
 mod header;
 mod keeper;
 mod link;
@@ -22,10 +23,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use rumqttd::protocol::{Packet, Publish};
+use rumqttd::protocol::Publish;
 use tokio::{
     sync::{Notify, watch},
-    time::{Duration, Instant},
+    time::{Duration, Instant, sleep},
 };
 
 use self::{
@@ -44,10 +45,8 @@ pub use self::{
     tail::Missed,
 };
 
-/// Messages that may wait for the router before publishers do: it takes all that waits at once, so that so many say that it
-/// does not keep up.
-const MAX_BACKLOG: usize = 8_192;
-const MAX_BACKLOG_BYTES: usize = 16 * 1024 * 1024;
+/// Before a link is asked for again.
+const LINK_PAUSE: Duration = Duration::from_millis(10);
 /// So long after a router was replaced everything that goes in stands in the tail: those who are not linked to the new one yet
 /// find it there.
 const MOVING: Duration = Duration::from_secs(5);
@@ -67,12 +66,25 @@ pub struct Limits {
     pub topics: usize,
     /// Of their names.
     pub topic_bytes: usize,
-    /// Distinct filters that anybody had. Each has a log of its own, for which a quarter of a MiB is reserved.
+    /// Distinct filters that anybody had; one of more than 8 levels counts as several. Each has a log of its own, for which a
+    /// quarter of a MiB is reserved.
     pub filters: usize,
     /// Distinct filters that somebody has. Well below those, so that a new router has room.
     pub live_filters: usize,
     /// So many more of both for clients with a few: those with many must not shut them out.
     pub reserve: usize,
+    /// Of messages that went in: it keeps up to 16 MiB of what each filter brought, though everybody has it. At twice as many
+    /// publishers wait.
+    pub logged_bytes: usize,
+}
+
+/// A message that is to go in.
+pub struct Outbound {
+    pub header: Header,
+    pub topic: String,
+    pub payload: Bytes,
+    /// How many distinct filters bring it to somebody.
+    pub filters: usize,
 }
 
 impl Default for Limits {
@@ -83,6 +95,7 @@ impl Default for Limits {
             filters: 8_192,
             live_filters: 4_096,
             reserve: 1_024,
+            logged_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -119,8 +132,6 @@ struct State {
     /// What need not stand in the tail, and does while links move.
     bridge: Tail,
     moving: Instant,
-    /// Messages that are not sent again when a router is lost with them.
-    fleeting: u64,
     /// Those that went in while links moved, when the tail had no room for them.
     untold: u64,
 }
@@ -140,7 +151,6 @@ impl Router {
             tail: Tail::default(),
             bridge: Tail::default(),
             moving: now,
-            fleeting: 0,
             untold: 0,
         };
         let router = Arc::new(Router {
@@ -158,29 +168,30 @@ impl Router {
     }
 
     /// Puts messages in, in order. What concerns the router itself in each header is set here.
-    pub fn publish(&self, messages: &mut Vec<(Header, String, Bytes)>) {
+    pub fn publish(&self, messages: &mut Vec<Outbound>) {
         if messages.is_empty() {
             return;
         }
         let now = Instant::now();
         let mut state = self.lock();
-        for (header, topic, payload) in messages.drain(..) {
-            self.put(&mut state, header, &topic, &payload, now);
+        for message in messages.drain(..) {
+            self.put(&mut state, message, now);
         }
         self.tail_begins.store(state.tail_begins(), Ordering::Relaxed);
         let Some(running) = &mut state.running else { return };
-        let crowded = running.inlet.waiting() >= MAX_BACKLOG || running.inlet.bytes >= MAX_BACKLOG_BYTES;
-        let rung = running.inlet.ring();
+        let crowded = running.is_crowded(&self.limits);
+        let rung = running.feed();
         drop(state);
         if crowded {
             self.crowded.send_if_modified(|was| !std::mem::replace(was, true));
         }
-        if crowded || !rung {
+        if !rung {
             self.pressed.notify_one();
         }
     }
 
-    fn put(&self, state: &mut State, header: Header, topic: &str, payload: &[u8], now: Instant) {
+    fn put(&self, state: &mut State, message: Outbound, now: Instant) {
+        let Outbound { header, topic, payload, filters } = message;
         state.number += 1;
         let number = state.number;
         let fleeting = header.qos == QoS::AtMostOnce;
@@ -190,17 +201,15 @@ impl Router {
         state.place += u64::from(in_tail);
         let place = if in_tail { state.place } else { 0 };
         let header = Header { number, place, ..header };
-        let payload = header.before(payload, self.epoch);
-        let hash = self.hash(topic);
+        let payload = header.before(&payload, self.epoch);
+        let hash = self.hash(&topic);
         let topic = Bytes::from(format!("{PREFIX}{topic}"));
         if in_tail {
             let tail = if fleeting { &mut state.bridge } else { &mut state.tail };
             tail.push(Entry { number, place, at: now, topic: topic.clone(), payload: payload.clone() });
         }
         if let Some(running) = &mut state.running {
-            running.took_topic(hash, topic.len());
-            running.inlet.put(Packet::Publish(Publish::new(topic, payload, false), None));
-            state.fleeting += u64::from(fleeting);
+            running.put(Publish::new(topic, payload, false), hash, filters, fleeting);
         }
     }
 
@@ -217,7 +226,11 @@ impl Router {
                 Some((name, link.await.ok()?))
             };
             tokio::select! {
-                Some((name, ends)) = linked => return Ok(Link::new(ends, name, generation, self.clone())),
+                linked = linked => match linked {
+                    Some((name, ends)) => return Ok(Link::new(ends, name, generation, self.clone())),
+                    // There is no router, or it has no place.
+                    None => sleep(LINK_PAUSE).await,
+                },
                 gone = gone(&mut moved, generation) => match gone {
                     Gone::Moved => {}
                     Gone::Stopped => return Err(Gone::Stopped),
@@ -285,7 +298,7 @@ impl Router {
 
     fn took_filters(&self, generation: u64, filters: &[&String]) {
         self.with(generation, |running| {
-            filters.iter().for_each(|filter| running.took_filter(self.hash(filter)));
+            filters.iter().for_each(|filter| running.took_filter(self.hash(filter), filter));
         });
     }
 
@@ -351,7 +364,7 @@ mod tests {
     use super::*;
     use crate::model::SessionId;
 
-    fn message(qos: QoS, topic: String) -> (Header, String, Bytes) {
+    fn message(qos: QoS, topic: String) -> Outbound {
         let header = Header {
             number: 0,
             origin: SessionId(1),
@@ -363,13 +376,13 @@ mod tests {
             expires: None,
             properties: Bytes::new(),
         };
-        (header, topic, Bytes::from_static(b"x"))
+        Outbound { header, topic, payload: Bytes::from_static(b"x"), filters: 1 }
     }
 
     #[tokio::test]
     async fn publishers_wait_while_too_much_waits_for_the_router() {
         let (router, keeper) = Router::start(Limits::default()).expect("it starts");
-        let mut many = (0..MAX_BACKLOG).map(|_| message(QoS::AtMostOnce, "a".into())).collect();
+        let mut many = (0..10_000).map(|_| message(QoS::AtMostOnce, "a".into())).collect();
         router.publish(&mut many);
         assert!(router.is_crowded());
         let keeper = tokio::spawn(keeper.run());

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Limits,
+    feed::{Feed, Portion},
     link::{Inlet, Outlet, wanted},
 };
 use crate::broker::front::MAX_CONNECTIONS;
@@ -32,12 +33,18 @@ const OUTGOING_PACKETS: u64 = 200;
 const LINKERS: usize = 4;
 /// What probes go by. No client's filter matches it.
 const PROBES: &str = "probe";
+/// So many levels of a filter are a unit of what it costs: whatever is compared with it walks them.
+const LEVELS: usize = 8;
+/// What a message takes in the router beside its bytes, and each place where it stands.
+const MESSAGE_BYTES: usize = 128;
+const ENTRY_BYTES: usize = 256;
 
 /// Asks for a link of this name.
 type Request = (u32, oneshot::Sender<(Inlet, Outlet)>);
 
 pub struct Running {
-    pub inlet: Inlet,
+    inlet: Inlet,
+    feed: Feed,
     links: mpsc::Sender<Request>,
     /// Names of links that have left. The router never forgets a name, so names are used again.
     free_names: Vec<u32>,
@@ -46,9 +53,20 @@ pub struct Running {
     leaving: Vec<(Inlet, u32)>,
     topics: HashSet<u64>,
     topic_bytes: usize,
-    /// Every filter that somebody ever had, and how many links have it.
-    filters: HashMap<u64, u32>,
+    /// Every filter that somebody ever had.
+    filters: HashMap<u64, Filter>,
+    /// Those that somebody has, and what they cost; what all of them cost.
     live_filters: usize,
+    live_units: usize,
+    units: usize,
+    /// Bytes of messages that it may still keep.
+    logged: usize,
+}
+
+/// A filter that the router knows.
+struct Filter {
+    links: u32,
+    units: usize,
 }
 
 impl Running {
@@ -79,6 +97,7 @@ impl Running {
         }
         let running = Running {
             inlet,
+            feed: Feed::default(),
             links,
             free_names: Vec::new(),
             names: 0,
@@ -87,6 +106,9 @@ impl Running {
             topic_bytes: 0,
             filters: HashMap::new(),
             live_filters: 0,
+            live_units: 0,
+            units: 0,
+            logged: 0,
         };
         Some((running, outlet))
     }
@@ -122,31 +144,93 @@ impl Running {
         self.inlet.ring() && self.leaving.is_empty()
     }
 
-    pub fn took_topic(&mut self, hash: u64, bytes: usize) {
-        if self.topics.insert(hash) {
-            self.topic_bytes += bytes;
+    /// A message is to go in, on a topic with this hash, and stands in the logs of so many filters that somebody has.
+    pub fn put(&mut self, publish: Publish, topic: u64, filters: usize, fleeting: bool) {
+        let new = self.topics.insert(topic);
+        self.topic_bytes += if new { publish.topic.len() } else { 0 };
+        // It compares a new topic with every filter that it has had, and keeps a log for those that nobody has any more.
+        let work = filters + if new { self.units * LEVELS } else { 1 };
+        let logs = filters + self.filters.len() - self.live_filters;
+        self.logged += publish.topic.len() + publish.payload.len() + MESSAGE_BYTES + logs * ENTRY_BYTES;
+        self.feed.push(Portion { publish, work, fleeting });
+    }
+
+    /// Gives it what waits, unless it still works on what it was given before. False when it has no ear for that.
+    pub fn feed(&mut self) -> bool {
+        if let Some((publishes, number)) = self.feed.next() {
+            publishes.into_iter().for_each(|publish| self.inlet.put(Packet::Publish(publish, None)));
+            self.put_probe(number);
         }
+        self.inlet.ring()
+    }
+
+    /// Asks whether it is there. What it is asked already, and has not answered, is told.
+    pub fn probe(&mut self) -> Option<u64> {
+        let under_way = self.feed.under_way();
+        if let Some(number) = self.feed.nothing() {
+            self.put_probe(number);
+        }
+        self.inlet.ring();
+        under_way
+    }
+
+    /// The router brings a probe back behind all that went in before it.
+    fn put_probe(&mut self, number: u64) {
+        let payload = Bytes::copy_from_slice(&number.to_be_bytes());
+        self.inlet
+            .put(Packet::Publish(Publish::new(Bytes::from_static(PROBES.as_bytes()), payload, false), None));
+    }
+
+    /// A probe has come back. False when it is not the one that was asked for.
+    pub fn answered(&mut self, number: u64) -> bool {
+        self.feed.answered(number)
+    }
+
+    /// Whether it has worked off all that was to go in.
+    pub fn is_idle(&self) -> bool {
+        self.feed.is_idle()
+    }
+
+    /// Fleeting messages that are lost with it.
+    pub fn lost(&mut self) -> u64 {
+        self.feed.lost()
+    }
+
+    /// Whether publishers should wait.
+    pub fn is_crowded(&self, limits: &Limits) -> bool {
+        self.feed.is_full() || self.logged >= 2 * limits.logged_bytes
     }
 
     /// Whether a filter may be subscribed to that perhaps nobody has yet, and so much room is free after that.
-    pub fn has_room_for_filter(&self, hash: u64, kept_free: usize, limits: &Limits) -> bool {
-        let room = self.live_filters + kept_free < limits.live_filters + limits.reserve;
+    pub fn has_room_for_filter(&self, hash: u64, filter: &str, kept_free: usize, limits: &Limits) -> bool {
+        let wanted = kept_free + units(filter);
+        let room = self.live_units + wanted <= limits.live_filters + limits.reserve;
         match self.filters.get(&hash) {
-            Some(links) => *links > 0 || room,
-            None => room && self.filters.len() + kept_free < limits.filters + limits.reserve,
+            Some(filter) => filter.links > 0 || room,
+            None => room && self.units + wanted <= limits.filters + limits.reserve,
         }
     }
 
-    pub fn took_filter(&mut self, hash: u64) {
-        let links = self.filters.entry(hash).or_default();
-        self.live_filters += usize::from(*links == 0);
-        *links += 1;
+    pub fn took_filter(&mut self, hash: u64, filter: &str) {
+        let filter = self.filters.entry(hash).or_insert_with(|| {
+            let units = units(filter);
+            self.units += units;
+            Filter { links: 0, units }
+        });
+        if filter.links == 0 {
+            self.live_filters += 1;
+            self.live_units += filter.units;
+        }
+        filter.links += 1;
     }
 
     pub fn let_go_filter(&mut self, hash: u64) {
-        if let Some(links) = self.filters.get_mut(&hash) {
-            *links = links.saturating_sub(1);
-            self.live_filters -= usize::from(*links == 0);
+        if let Some(filter) = self.filters.get_mut(&hash).filter(|filter| filter.links > 0) {
+            filter.links -= 1;
+            if filter.links == 0 {
+                self.live_filters -= 1;
+                self.live_units -= filter.units;
+            }
         }
     }
 
@@ -155,15 +239,11 @@ impl Running {
     }
 
     pub fn has_too_many_filters(&self, limits: &Limits) -> bool {
-        self.filters.len() >= limits.filters
+        self.units >= limits.filters
     }
 
-    /// Puts a probe behind all that went in. The router brings it back to the outlet.
-    pub fn probe(&mut self, number: u64) {
-        let payload = Bytes::copy_from_slice(&number.to_be_bytes());
-        self.inlet
-            .put(Packet::Publish(Publish::new(Bytes::from_static(PROBES.as_bytes()), payload, false), None));
-        self.inlet.ring();
+    pub fn has_too_many_bytes(&self, limits: &Limits) -> bool {
+        self.logged >= limits.logged_bytes
     }
 
     /// Brings no probe back any more.
@@ -174,11 +254,21 @@ impl Running {
     }
 
     /// What a defect would do: a topic that begins outside ASCII makes the router's thread panic. It knows no other end.
-    pub fn kill(&mut self, topic: &'static str) {
+    /// False when it has no ear for that, and is to be rung again.
+    pub fn kill(&mut self, topic: &'static str) -> bool {
         let publish = Publish::new(Bytes::from_static(topic.as_bytes()), Bytes::from_static(b"x"), false);
         self.inlet.put(Packet::Publish(publish, None));
-        self.inlet.ring();
+        self.inlet.ring()
     }
+
+    pub fn ring(&mut self) -> bool {
+        self.inlet.ring()
+    }
+}
+
+/// What a filter costs.
+fn units(filter: &str) -> usize {
+    filter.split('/').count().div_ceil(LEVELS)
 }
 
 /// The number of a probe that has come back.

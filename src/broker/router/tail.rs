@@ -8,11 +8,14 @@ use std::{collections::VecDeque, iter, sync::Arc};
 use bytes::Bytes;
 use tokio::time::{Duration, Instant};
 
-use super::header::{PREFIX, Routed};
+use super::{
+    feed::{MAX_WAITING, MAX_WAITING_BYTES},
+    header::{PREFIX, Routed},
+};
 
 /// More than may wait for a router that takes nothing, with what is on its way to the sessions.
-const MAX_MESSAGES: usize = 2 * super::MAX_BACKLOG;
-const MAX_BYTES: usize = 2 * super::MAX_BACKLOG_BYTES;
+const MAX_MESSAGES: usize = 2 * MAX_WAITING;
+const MAX_BYTES: usize = 2 * MAX_WAITING_BYTES;
 /// Longer than it takes to find out that a router hangs.
 const MAX_AGE: Duration = Duration::from_secs(20);
 /// A block is shared from this size on.
