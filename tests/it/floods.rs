@@ -33,7 +33,7 @@ const LEFT_BY_A_CROWD: u64 = 64;
 /// And so many by a million topics or a hundred thousand filters: the router remembers the latest ones.
 const LEFT_BY_NAMES: u64 = 128;
 /// Somebody who was never there is served within this time, also right after a flood.
-const SERVED: Duration = Duration::from_secs(1);
+pub const SERVED: Duration = Duration::from_secs(1);
 /// Rounds of a hundred messages that fill what the router keeps of a filter, 16 MiB.
 const FILLING: usize = 200;
 /// The connections that attack at a time.
@@ -42,14 +42,14 @@ const ATTACKERS: usize = 50;
 const OTHER_FILES: usize = 200;
 
 /// A gateway that is about to be flooded.
-struct Flood {
-    victim: Victim,
+pub struct Flood {
+    pub victim: Victim,
     before: u64,
 }
 
 impl Flood {
     /// Warm: what is set aside once is there.
-    async fn begin() -> Flood {
+    pub async fn begin() -> Flood {
         Flood::at(4_096).await
     }
 
@@ -65,7 +65,7 @@ impl Flood {
     }
 
     /// The gateway serves at once, and soon needs no more memory than before, but for so many MiB.
-    async fn ends(self, left: u64, in_time: bool) {
+    pub async fn ends(self, left: u64, in_time: bool) {
         let asked = Instant::now();
         self.victim.serves().await;
         let served = asked.elapsed();

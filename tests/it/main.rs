@@ -16,6 +16,7 @@ mod documents;
 mod durability;
 mod faults;
 mod flaws;
+mod fairness;
 mod floods;
 mod floors;
 mod frames;
