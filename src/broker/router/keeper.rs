@@ -8,7 +8,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Duration, Instant, MissedTickBehavior, interval, sleep, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     LOST, Router,
@@ -24,6 +24,10 @@ const OVERDUE: u32 = 3;
 const HUNG: u32 = 10;
 /// A router that is replaced may work off for so long what was to go in.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Links need so long to move at most, and then some.
+const RENEW_PAUSE: Duration = Duration::from_millis(400);
+/// After so long without a message what a router keeps is given back.
+const IDLE: Duration = Duration::from_secs(2);
 /// After a router could not be built, for want of memory perhaps.
 const BUILD_PAUSE: Duration = Duration::from_secs(1);
 /// Routers that were told to go and have not heard it yet: each takes what it took in.
@@ -70,13 +74,23 @@ pub struct Keeper {
     works_on: Option<(u64, u32)>,
     /// A router that was replaced, and may still have something for its links until the next tick.
     retired: Option<Running>,
+    /// When that was.
+    renewed: Instant,
     /// Routers that were told to go, and have no ear for that yet.
     going: VecDeque<Running>,
 }
 
 impl Keeper {
     pub(super) fn new(router: Arc<Router>, outlet: Outlet, announce: watch::Sender<u64>) -> Keeper {
-        Keeper { router, outlet, announce, works_on: None, retired: None, going: VecDeque::new() }
+        Keeper {
+            router,
+            outlet,
+            announce,
+            works_on: None,
+            retired: None,
+            renewed: Instant::now(),
+            going: VecDeque::new(),
+        }
     }
 
     /// Looks after the router, for ever.
@@ -89,7 +103,10 @@ impl Keeper {
             tokio::select! {
                 biased;
                 heard = self.outlet.next() => match heard {
-                    Ok(notification) => self.hear(notification),
+                    Ok(notification) => {
+                        self.hear(notification);
+                        self.renew_if_full().await;
+                    }
                     Err(Dead) => self.rebuild(Reason::Stopped).await,
                 },
                 _ = pace.tick() => self.look().await,
@@ -106,8 +123,8 @@ impl Keeper {
         if !running.answered(number) {
             return;
         }
-        let crowded = running.is_crowded(&self.router.limits);
         let rung = running.feed();
+        let crowded = state.is_crowded(&self.router.limits, Instant::now());
         drop(state);
         if !crowded {
             self.router.crowded.send_if_modified(|was| std::mem::take(was));
@@ -122,14 +139,16 @@ impl Keeper {
 
     async fn look(&mut self) {
         self.going.retain_mut(|running| !running.ring());
-        if let Some(retired) = self.retired.take() {
+        if Instant::now() > self.renewed + RENEW_PAUSE
+            && let Some(retired) = self.retired.take()
+        {
             self.tell_to_go(retired);
         }
-        let (under_way, full) = {
+        let under_way = {
             let mut state = self.router.lock();
             state.trim(Instant::now());
             let Some(running) = &mut state.running else { return };
-            (running.probe(), self.reason_to_renew(running))
+            running.probe()
         };
         self.works_on = match (under_way, self.works_on) {
             (Some(number), Some((before, ticks))) if number == before => Some((number, ticks + 1)),
@@ -142,17 +161,28 @@ impl Keeper {
         }
         if ticks >= HUNG {
             self.rebuild(Reason::Hung).await;
-        } else if let Some(reason) = full.filter(|_| ticks < OVERDUE) {
-            self.renew(reason).await;
         }
     }
 
-    fn reason_to_renew(&self, running: &Running) -> Option<Reason> {
-        let limits = &self.router.limits;
-        let topics = running.has_too_many_topics(limits).then_some(Reason::Topics);
-        let filters = || running.has_too_many_filters(limits).then_some(Reason::Filters);
-        let bytes = || running.has_too_many_bytes(limits).then_some(Reason::Bytes);
-        topics.or_else(filters).or_else(bytes)
+    /// A router that answers and has taken in too much is replaced.
+    async fn renew_if_full(&mut self) {
+        let now = Instant::now();
+        if self.retired.is_some() && now < self.renewed + RENEW_PAUSE {
+            return;
+        }
+        let reason = {
+            let state = self.router.lock();
+            let Some(running) = &state.running else { return };
+            let limits = &self.router.limits;
+            let topics = running.has_too_many_topics(limits).then_some(Reason::Topics);
+            let filters = || running.has_too_many_filters(limits).then_some(Reason::Filters);
+            let idle = now > state.last_put + IDLE;
+            let bytes = || running.has_too_many_bytes(limits, idle).then_some(Reason::Bytes);
+            topics.or_else(filters).or_else(bytes)
+        };
+        if let Some(reason) = reason {
+            self.renew(reason).await;
+        }
     }
 
     /// A router that hangs hears it when it wakes.
@@ -195,13 +225,16 @@ impl Keeper {
 
     /// Puts a new router in the place of one that has taken in too much. Nobody notices.
     async fn renew(&mut self, reason: Reason) {
-        info!("the router has had many {}; it is replaced by a new one", reason.name());
+        debug!("the router has had many {}; it is replaced by a new one", reason.name());
         let Ok(Some((running, outlet))) = spawn_blocking(Running::start).await else { return };
         let Some(mut old) = self.router.lock().replace(Some(running)) else { return };
         let _ = timeout(LAST_WORDS, last_words(&mut old, &mut self.outlet)).await;
         metrics::counter!(LOST).increment(old.lost());
         self.begin(outlet, reason);
-        self.retired = Some(old);
+        self.renewed = Instant::now();
+        if let Some(before) = self.retired.replace(old) {
+            self.tell_to_go(before);
+        }
     }
 
     /// Whoever has a link gets one to the router that runs now.

@@ -22,8 +22,12 @@ use super::{
 
 /// After the router had no ear for a ring. Its queue holds a thousand of them.
 pub const RING_PAUSE: Duration = Duration::from_millis(1);
-/// A router that is not fed any more brings within this time what it still has for a link.
+/// A router that was replaced has handed on all that it had, but to links that had no room for it or have many filters: those
+/// wait so long for more.
 const PATIENCE: Duration = Duration::from_millis(50);
+const MANY_FILTERS: usize = 50;
+/// And so long at most: what went in meanwhile waits in the bridge.
+const LONGEST: Duration = Duration::from_millis(250);
 /// Filters that the router is told of before others get a turn: it compares a new one with every topic that it has had, which
 /// takes it milliseconds when there are many.
 const AT_A_TIME: usize = 16;
@@ -44,6 +48,8 @@ pub struct Outlet {
     rx: LinkRx,
     /// The router waits to be told that there is room again.
     owes: bool,
+    /// When it was told so, unless it has said something since.
+    told: Option<Instant>,
 }
 
 /// The router is dead.
@@ -74,8 +80,8 @@ pub struct Link {
     name: u32,
     generation: u64,
     moved: watch::Receiver<u64>,
-    /// When the router was found to be replaced, or has said something last since.
-    quiet_since: Option<Instant>,
+    /// When the router was found to be replaced.
+    replaced: Option<Instant>,
     router: Arc<Router>,
 }
 
@@ -132,7 +138,7 @@ impl Inlet {
 
 impl Outlet {
     pub fn new(rx: LinkRx) -> Outlet {
-        Outlet { rx, owes: false }
+        Outlet { rx, owes: false, told: None }
     }
 
     /// Waits for what the router says. Cancelling loses nothing.
@@ -142,10 +148,14 @@ impl Outlet {
                 // Answered at once and only here: at any other time it would wake a link that is not there.
                 self.rx.wake().await.map_err(|_| Dead)?;
                 self.owes = false;
+                self.told = Some(Instant::now());
             }
             match self.rx.next().await.map_err(|_| Dead)? {
                 Some(Notification::Unschedule) => self.owes = true,
-                other => return Ok(other),
+                other => {
+                    self.told = None;
+                    return Ok(other);
+                }
             }
         }
     }
@@ -159,7 +169,7 @@ impl Link {
         router: Arc<Router>,
     ) -> Link {
         let (inlet, filters, moved) = (Some(inlet), HashSet::new(), router.moved.clone());
-        Link { inlet, outlet, filters, name, generation, moved, quiet_since: None, router }
+        Link { inlet, outlet, filters, name, generation, moved, replaced: None, router }
     }
 
     /// Waits for the next message. Cancelling loses nothing.
@@ -210,20 +220,36 @@ impl Link {
     }
 
     async fn heard(&mut self) -> Result<Heard, Gone> {
-        let (mut moved, generation, epoch) = (self.moved.clone(), self.generation, self.router.epoch);
-        let notification = tokio::select! {
-            biased;
-            notification = self.notification() => notification,
-            gone = gone(&mut moved, generation) => self.rest().await.ok_or(gone)?,
+        let (mut moved, generation) = (self.moved.clone(), self.generation);
+        if self.replaced.is_none() {
+            let replaced = *moved.borrow() > generation;
+            self.replaced = replaced.then(Instant::now);
+        }
+        let Some(replaced) = self.replaced else {
+            let epoch = self.router.epoch;
+            return tokio::select! {
+                biased;
+                notification = self.notification() => Ok(Heard::of(notification, epoch)),
+                gone = gone(&mut moved, generation) => match gone {
+                    Gone::Moved => Ok(Heard::Nothing),
+                    Gone::Stopped => Err(Gone::Stopped),
+                },
+            };
         };
-        self.quiet_since = None;
-        Ok(Heard::of(notification, epoch))
+        self.rest(replaced).await.ok_or(Gone::Moved)
     }
 
-    /// What a router that was replaced still has for the link: it soon says it, or has nothing any more.
-    async fn rest(&mut self) -> Option<Option<Notification>> {
-        let until = *self.quiet_since.get_or_insert_with(Instant::now) + PATIENCE;
-        timeout_at(until, self.said()).await.ok()?.ok()
+    /// What a router that was replaced still has for the link.
+    async fn rest(&mut self, replaced: Instant) -> Option<Heard> {
+        let (now, last) = (Instant::now(), replaced + LONGEST);
+        let until = match self.outlet.told {
+            _ if now > last => return None,
+            Some(told) => told + PATIENCE,
+            None if self.filters.len() > MANY_FILTERS => replaced + PATIENCE,
+            None => now,
+        };
+        let said = timeout_at(until.min(last), self.said()).await.ok()?.ok()?;
+        Some(Heard::of(said, self.router.epoch))
     }
 
     /// Never comes when the router is dead: a new one is on its way.
@@ -244,6 +270,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        self.router.unlinked(self.generation);
         if let Some(inlet) = self.inlet.take() {
             self.router.let_go_filters(self.generation, self.filters.iter().map(String::as_str));
             self.router.left(self.generation, inlet, self.name);

@@ -47,8 +47,8 @@ pub use self::{
 
 /// Before a link is asked for again.
 const LINK_PAUSE: Duration = Duration::from_millis(10);
-/// So long after a router was replaced everything that goes in stands in the tail: those who are not linked to the new one yet
-/// find it there.
+/// So long after a router was replaced everything that goes in stands in the bridge, or until all links have moved: those who
+/// have not find it there.
 const MOVING: Duration = Duration::from_secs(5);
 
 /// Counts messages that are perhaps not heard.
@@ -76,6 +76,8 @@ pub struct Limits {
     /// Of messages that went in: it keeps up to 16 MiB of what each filter brought, though everybody has it. At twice as many
     /// publishers wait.
     pub logged_bytes: usize,
+    /// It is replaced for so many when nothing goes in.
+    pub idle_bytes: usize,
 }
 
 /// A message that is to go in.
@@ -95,7 +97,8 @@ impl Default for Limits {
             filters: 8_192,
             live_filters: 4_096,
             reserve: 1_024,
-            logged_bytes: 64 * 1024 * 1024,
+            logged_bytes: 32 * 1024 * 1024,
+            idle_bytes: 4 * 1024 * 1024,
         }
     }
 }
@@ -132,6 +135,11 @@ struct State {
     /// What need not stand in the tail, and does while links move.
     bridge: Tail,
     moving: Instant,
+    /// Links to the router that runs, and to the one before.
+    links: usize,
+    old_links: usize,
+    /// When something went in last.
+    last_put: Instant,
     /// Those that went in while links moved, when the tail had no room for them.
     untold: u64,
 }
@@ -151,6 +159,9 @@ impl Router {
             tail: Tail::default(),
             bridge: Tail::default(),
             moving: now,
+            links: 0,
+            old_links: 0,
+            last_put: now,
             untold: 0,
         };
         let router = Arc::new(Router {
@@ -177,9 +188,10 @@ impl Router {
         for message in messages.drain(..) {
             self.put(&mut state, message, now);
         }
+        state.last_put = now;
         self.tail_begins.store(state.tail_begins(), Ordering::Relaxed);
+        let crowded = state.is_crowded(&self.limits, now);
         let Some(running) = &mut state.running else { return };
-        let crowded = running.is_crowded(&self.limits);
         let rung = running.feed();
         drop(state);
         if crowded {
@@ -195,7 +207,7 @@ impl Router {
         state.number += 1;
         let number = state.number;
         let fleeting = header.qos == QoS::AtMostOnce;
-        let moving = state.running.is_none() || now < state.moving;
+        let moving = state.is_moving(now);
         let in_tail = !fleeting || (moving && state.bridge.is_roomy());
         state.untold += u64::from(moving && !in_tail);
         state.place += u64::from(in_tail);
@@ -227,7 +239,10 @@ impl Router {
             };
             tokio::select! {
                 linked = linked => match linked {
-                    Some((name, ends)) => return Ok(Link::new(ends, name, generation, self.clone())),
+                    Some((name, ends)) => {
+                        self.linked(generation);
+                        return Ok(Link::new(ends, name, generation, self.clone()));
+                    }
                     // There is no router, or it has no place.
                     None => sleep(LINK_PAUSE).await,
                 },
@@ -243,6 +258,31 @@ impl Router {
     pub fn missed(&self) -> Missed {
         let state = self.lock();
         Missed::of(&state.tail, &state.bridge, state.first, state.number, self.epoch)
+    }
+
+    fn linked(&self, generation: u64) {
+        let mut state = self.lock();
+        if state.generation == generation {
+            state.links += 1;
+        } else if state.generation == generation + 1 {
+            state.old_links += 1;
+        }
+    }
+
+    /// A link is no more, or its session has another.
+    fn unlinked(&self, generation: u64) {
+        let mut state = self.lock();
+        if state.generation == generation {
+            state.links -= 1;
+        } else if state.generation == generation + 1 {
+            state.old_links = state.old_links.saturating_sub(1);
+            if state.old_links == 0 {
+                state.moving = Instant::now();
+                let crowded = state.is_crowded(&self.limits, state.moving);
+                drop(state);
+                self.crowded.send_if_modified(|was| std::mem::replace(was, crowded) != crowded);
+            }
+        }
     }
 
     /// A link has moved, and may have missed what the tail had no room for: all that is counted, once.
@@ -331,6 +371,17 @@ impl Router {
 }
 
 impl State {
+    /// Whether there is a link that has not moved to the router that runs.
+    fn is_moving(&self, now: Instant) -> bool {
+        self.running.is_none() || (self.old_links > 0 && now < self.moving)
+    }
+
+    /// Whether publishers should wait.
+    fn is_crowded(&self, limits: &Limits, now: Instant) -> bool {
+        let full = self.running.as_ref().is_some_and(|running| running.is_crowded(limits));
+        full || (self.is_moving(now) && !self.bridge.is_roomy())
+    }
+
     fn tail_begins(&self) -> u64 {
         let begins = self.tail.begins().into_iter().chain(self.bridge.begins()).min();
         begins.unwrap_or(self.place + 1)
@@ -339,7 +390,7 @@ impl State {
     /// Lets go of what nobody can miss any more.
     fn trim(&mut self, now: Instant) {
         self.tail.trim(now);
-        if now > self.moving {
+        if !self.is_moving(now) {
             self.bridge = Tail::default();
         }
     }
@@ -353,6 +404,7 @@ impl State {
         }
         if running.is_some() {
             self.generation += 1;
+            self.old_links = std::mem::take(&mut self.links);
             self.moving = Instant::now() + MOVING;
         }
         std::mem::replace(&mut self.running, running)

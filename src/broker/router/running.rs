@@ -242,8 +242,8 @@ impl Running {
         self.units >= limits.filters
     }
 
-    pub fn has_too_many_bytes(&self, limits: &Limits) -> bool {
-        self.logged >= limits.logged_bytes
+    pub fn has_too_many_bytes(&self, limits: &Limits, idle: bool) -> bool {
+        self.logged >= if idle { limits.idle_bytes } else { limits.logged_bytes }
     }
 
     /// Brings no probe back any more.

@@ -206,8 +206,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let outbox = self.outbox.clone();
         let watch = sleep_until(self.deadline());
         tokio::pin!(watch);
+        // Who has waited for room has a turn, however quickly others fill it.
+        let mut its_turn = false;
         loop {
-            let crowded = self.front.router.is_crowded();
+            let crowded = !std::mem::take(&mut its_turn) && self.front.router.is_crowded();
             if !crowded && let Err(end) = self.handle_input().await {
                 return end;
             }
@@ -236,7 +238,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 successor = place.taken() => return End::Takeover(successor),
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
                 relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
-                () = self.front.router.roomy(), if crowded => {}
+                () = self.front.router.roomy(), if crowded => its_turn = true,
                 () = self.front.intake.calm(), if behind => {}
                 () = outbox.arrived(), if self.kept.is_some() => {}
                 routed = outward::next(&mut self.link), if self.link.is_some() => {

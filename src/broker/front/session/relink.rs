@@ -72,10 +72,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Gets a link to the router that runs now, for all subscriptions, and what was missed.
     pub(super) async fn relink(&mut self, mut gone: Gone) -> Result<(), End> {
-        let mut moves = false;
+        // The router that runs now waits for those who have not moved: this one has when it has heard what it missed.
+        let mut old = None;
         loop {
             match gone {
-                Gone::Moved => moves |= self.link.take().is_some(),
+                Gone::Moved => old = self.link.take().or(old),
                 Gone::Stopped => return Err(End::Shutdown),
             }
             if self.subscriptions.is_empty() {
@@ -83,7 +84,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
             match self.try_relink().await {
                 Ok(done) => {
-                    if moves {
+                    if old.is_some() {
                         self.front.router.count_untold();
                     }
                     return done;
