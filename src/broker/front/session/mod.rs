@@ -437,8 +437,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         };
         let will_published = will.is_some();
         // The will stands and is heard before history is told of the end: what the gateway says to correct
-        // it comes later, and is not said at all when the will has said it. Its own subscriptions may not want it: they
-        // know it while the session is there.
+        // it comes later, and is not said at all when the will has said it. The session is still this connection's,
+        // so that its own subscriptions may leave the will out.
         let will = will.and_then(|will| front.publish_will(will));
         if let Some(kept) = self.kept.take() {
             let subscriptions = std::mem::take(&mut self.subscriptions);
