@@ -17,6 +17,7 @@ use super::{
     clients::Late,
     codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
     hall::{Full, Pass, Waiting},
+    is_pattern,
     kept::MAX_EXPIRY,
     session::{Farewell, MAX_PACKET, MAX_UNSETTLED, Session, Who, explained},
     subscriptions::is_topic,
@@ -141,11 +142,6 @@ async fn first_packet(
             Err(why) => return Err((Code::UNSPECIFIED, why.to_string())),
         }
     }
-}
-
-/// Whether a name has wildcards, as no topic to publish on may.
-pub fn is_pattern(topic: &str) -> bool {
-    topic.contains(['+', '#'])
 }
 
 /// How long a client asks for its session to outlive its connection, and how long it may; in seconds.

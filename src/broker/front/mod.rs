@@ -309,6 +309,11 @@ struct Incoming {
     will: bool,
 }
 
+/// Whether a name has wildcards, as no topic to publish on may.
+fn is_pattern(topic: &str) -> bool {
+    topic.contains(['+', '#'])
+}
+
 /// Why a message at a place in the gateway's namespaces reaches nobody, if it does not.
 pub fn refusal(topic: &str, payload: &[u8], retain: bool, pair: &Pair) -> Option<RejectionReason> {
     if retain && is_command(topic, pair) {

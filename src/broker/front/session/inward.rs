@@ -9,7 +9,7 @@ use crate::{
         front::{
             FanOut, Incoming,
             codec::{self, Ack, Code, Packet, Properties, Publish, QoS, Version},
-            connect::is_pattern,
+            is_pattern,
             subscriptions::is_topic,
         },
     },
