@@ -23,6 +23,7 @@ use crate::{
     hub::Hub,
     ingest::{Ingest, Parts},
     model::Pair,
+    open_files,
     pages::Form,
     registry::Registry,
     replays::Replays,
@@ -53,6 +54,7 @@ pub struct Gateway {
 impl Gateway {
     pub async fn start(config: Config) -> Result<Gateway, Error> {
         let config = Arc::new(config);
+        open_files::raise(config.max_connections);
         let (store, journal) = store::open(&config.database, config.durability).await?;
         let (intake, inputs) = broker::intake();
         let sessions = store.kept_sessions().await?;

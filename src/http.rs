@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{
         ConnectInfo, Request, State,
@@ -36,7 +36,7 @@ use tracing::{debug, warn};
 use crate::{
     app::App,
     asyncapi,
-    broker::{cannot_listen, seldom::Seldom},
+    broker::{Allowance, cannot_listen, seldom::Seldom},
     config::Config,
     desk::LONGEST_TIMEOUT,
     error::Error,
@@ -139,11 +139,17 @@ impl Server {
             debug!("a connection stays slow: {why}");
         }
         // The place goes where the socket goes: a WebSocket holds it for as long as it lives.
-        let stream = InspectReader::new(stream, move |_: &[u8]| _ = &place);
+        let allowance = Allowance::default();
+        let mut counter = allowance.counter();
+        let stream = InspectReader::new(stream, move |read: &[u8]| {
+            _ = &place;
+            counter(read);
+        });
         let router = self.router;
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(allowance.clone());
             router.clone().oneshot(request)
         });
         let connection = http1::Builder::new()
@@ -239,6 +245,7 @@ fn cors(config: &Config) -> CorsLayer {
 async fn mqtt(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(allowance): Extension<Allowance>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|why| Error::Invalid(why.body_text()))?.protocols([MQTT]);
@@ -246,7 +253,7 @@ async fn mqtt(
         return Err(Error::Invalid(format!("ask for the WebSocket subprotocol {MQTT:?}")).into());
     }
     let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).read_buffer_size(READ_BUFFER);
-    Ok(upgrade.on_upgrade(async move |socket| app.broker.serve(socket, peer).await))
+    Ok(upgrade.on_upgrade(async move |socket| app.broker.serve(socket, peer, &allowance).await))
 }
 
 #[derive(Clone)]

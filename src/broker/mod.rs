@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-pub use front::{Broker, Message, codec::QoS};
+pub use front::{Allowance, Broker, Message, codec::QoS};
 
 /// A message from a client, on its way into history.
 #[derive(Debug)]
@@ -203,6 +203,8 @@ const ROOM_KIB: usize = 64 * 1024;
 /// What needs no room may take as much before nobody new may connect: clients that come and go while
 /// the disk refuses must not fill the memory either.
 const CROWD_KIB: usize = ROOM_KIB;
+/// What one change of a persistent session takes on its way, in bytes.
+const EACH_KEEP: usize = 256;
 
 /// The way into history. Messages need room. What the gateway itself and persistent sessions have to say always fits, because
 /// connections and requests are bounded where they come in.
@@ -402,16 +404,15 @@ fn crowd(input: &Input) -> usize {
     }
 }
 
-/// In KiB, rounded up.
+/// In KiB, rounded up. All the room that there is lets anything through.
 fn cost(inbound: &Inbound) -> u32 {
     let bytes = inbound.payload.len() + keeps_bytes(&inbound.keeps);
-    1 + u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
+    (1 + bytes / 1024).min(ROOM_KIB) as u32
 }
 
 /// What changes of persistent sessions take on their way, without the payloads that they share with their messages.
 fn keeps_bytes(keeps: &[Keep]) -> usize {
-    const EACH: usize = 256;
-    keeps.len() * EACH
+    keeps.len() * EACH_KEEP
 }
 
 impl Inbound {
@@ -467,4 +468,20 @@ pub fn cannot_listen(flag: &str, address: SocketAddr, why: &io::Error) -> Error 
         }
         _ => format!("cannot listen on {address}: {why}; choose another address with {flag}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeptChange, KeptId};
+
+    #[test]
+    fn whoever_waits_alone_finds_room() {
+        let (intake, inputs) = intake();
+        let mut inbound = Inbound::new("a".to_owned(), Bytes::new(), Timestamp::now(), &Pair::default());
+        let keep = Keep { session: KeptId(1), change: KeptChange::Released { packet_id: 1 } };
+        inbound.keeps = vec![keep; ROOM_KIB * 1024 / EACH_KEEP];
+        assert!(intake.offer(inbound).is_ok());
+        drop(inputs);
+    }
 }

@@ -316,12 +316,13 @@ impl Ingest {
             self.docket.overheard(topic);
         }
         let now = Instant::now();
-        let retained = inbound.kept.then(|| inbound.retained());
-        if let Some(retained) = &retained
+        // Clients hand on what is kept in another order than they had it kept when they wait for room: the last one stays.
+        let retained = inbound.kept.then(|| self.broker.standing(&inbound));
+        if inbound.kept
             && let Place::Known { address: Address::Presence { device }, .. } =
-                Place::of(&retained.topic, &self.pair)
+                Place::of(&inbound.topic, &self.pair)
         {
-            self.truth.stands(retained);
+            self.truth.stands(&inbound.retained());
             batch.doubtful.insert(device);
         }
         let (session, client_id, at) = (inbound.session, &*inbound.client_id, inbound.at);

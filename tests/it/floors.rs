@@ -12,9 +12,10 @@ use std::{
 const STRANGERS: [usize; 2] = [1, 3];
 
 /// Which modules may name a library.
-const DOORS: [(&str, &[&str]); 7] = [
+const DOORS: [(&str, &[&str]); 8] = [
     ("rumqttd", &["broker"]),
     ("rumqttc", &["broker", "simulator"]),
+    ("rustix", &["open_files"]),
     ("sea_orm", &["store"]),
     ("sea_orm_migration", &["store"]),
     ("sea_query", &["store"]),

@@ -17,8 +17,9 @@ use super::{
     clients::Late,
     codec::{self, Code, ConnAck, Connect, Disconnect, Packet, Properties, Property, Version},
     hall::{Full, Pass, Waiting},
+    is_pattern,
     kept::MAX_EXPIRY,
-    session::{Farewell, MAX_PACKET, MAX_UNSETTLED, Session, Who},
+    session::{Farewell, MAX_PACKET, MAX_UNSETTLED, Session, Who, explained},
     subscriptions::is_topic,
     vitals::Vitals,
     writer::Writer,
@@ -32,7 +33,7 @@ use crate::{
 /// From the beginning of a connection to its CONNECT, handshakes included.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest CONNECT, in bytes: a will of 64 KiB, the most that there can be, and names beside it.
-const MAX_CONNECT: usize = 128 * 1024;
+pub const MAX_CONNECT: usize = 128 * 1024;
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
 
@@ -52,20 +53,20 @@ where
         Some(Ok(Err((code, why)))) => {
             debug!(%peer, "refused a connection from {peer}: {why}");
             if code == Code::UNSUPPORTED_VERSION {
-                waiting.meanwhile(writer.finish(&refusal(code, None), Version::V4)).await;
+                waiting.meanwhile(writer.finish(&refusal(code, None, false), Version::V4)).await;
             }
             return;
         }
         Some(Err(_)) => return debug!(%peer, "no CONNECT from {peer} in time"),
     };
-    let version = connect.version;
+    let (version, explained) = (connect.version, explained(connect.properties.maximum_packet_size()));
     let admitted = admit(&front, &connect, id).map_err(|code| (code, None));
     let passed = admitted.and_then(|admitted| Ok((pass(&front, &admitted.0, peer, &waiting)?, admitted)));
     let (_pass, (client_id, properties)) = match passed {
         Ok(passed) => passed,
         Err((code, why)) => {
             debug!(%peer, client_id = connect.client_id, "refused {:?} from {peer}: {code}", connect.client_id);
-            waiting.meanwhile(writer.finish(&refusal(code, why), version)).await;
+            waiting.meanwhile(writer.finish(&refusal(code, why, explained), version)).await;
             return;
         }
     };
@@ -85,7 +86,10 @@ where
             front.intake.send(Input::Ended(ended));
             writer.send(&Packet::ConnAck(accepted), version);
             return writer
-                .finish(&Farewell { code: Code::SESSION_TAKEN_OVER, reason: None }.packet(), version)
+                .finish(
+                    &Farewell { code: Code::SESSION_TAKEN_OVER, reason: None, explained }.packet(),
+                    version,
+                )
                 .await;
         }
     };
@@ -109,7 +113,7 @@ where
         accepted.properties.push(Property::SessionExpiry(expiry));
     }
     writer.send(&Packet::ConnAck(accepted), version);
-    let who = Who { session: id, client_id, peer, vitals, expiry };
+    let who = Who { session: id, client_id, peer, vitals, expiry, lasting: asked > 0 };
     let mut session = Session::new(front, who, &connect, resumed, reader, input, writer);
     let end = session.run(&mut place).await;
     let (mut writer, farewell) = session.end(end, connect.will);
@@ -153,23 +157,24 @@ fn expiry(connect: &Connect) -> (u32, u32) {
 
 impl Farewell {
     fn packet(&self) -> Packet {
-        let reason = self.reason.map_or_else(|| self.code.to_string(), str::to_owned);
-        let properties = Properties::from_iter([Property::ReasonString(reason)]);
+        let reason =
+            || Property::ReasonString(self.reason.map_or_else(|| self.code.to_string(), str::to_owned));
+        let properties = self.explained.then(reason).into_iter().collect();
         Packet::Disconnect(Disconnect { code: self.code, properties })
     }
 }
 
 /// `why` is for a person to read, where the code does not say it all and MQTT has words for it.
-fn refusal(code: Code, why: Option<String>) -> Packet {
-    let why = why.unwrap_or_else(|| code.to_string());
-    let properties = Properties::from_iter([Property::ReasonString(why)]);
+fn refusal(code: Code, why: Option<String>, explained: bool) -> Packet {
+    let why = || Property::ReasonString(why.unwrap_or_else(|| code.to_string()));
+    let properties = explained.then(why).into_iter().collect();
     Packet::ConnAck(ConnAck { session_present: false, code, properties })
 }
 
 /// A place for a client that may come in, or why there is none.
 fn pass(
     front: &Front,
-    client_id: &str,
+    client_id: &Arc<str>,
     peer: SocketAddr,
     waiting: &Waiting,
 ) -> Result<Pass, (Code, Option<String>)> {
@@ -180,7 +185,7 @@ fn pass(
         let why = format!("this client id broke off too often; try again in {} s", left.as_secs() + 1);
         return Err((Code::CONNECTION_RATE_EXCEEDED, Some(why)));
     }
-    waiting.pass().map_err(|full| {
+    waiting.pass(client_id).map_err(|full| {
         metrics::counter!("crosslink_mqtt_refused_total").increment(1);
         let (code, why) = match full {
             Full::Everywhere => (Code::SERVER_BUSY, "as many clients are connected as may be"),
@@ -206,6 +211,9 @@ fn admit(front: &Front, connect: &Connect, session: SessionId) -> Result<(Arc<st
     if let Some(will) = &connect.will {
         if !is_topic(&will.topic) {
             return Err(Code::TOPIC_INVALID);
+        }
+        if will.properties.response_topic().is_some_and(is_pattern) {
+            return Err(Code::PROTOCOL_ERROR);
         }
         if will.retain && is_command(&will.topic, &front.pair) {
             return Err(Code::NOT_AUTHORIZED);

@@ -15,6 +15,8 @@ use crate::model::SessionId;
 
 /// Connections that wait: as many devices may come at once after a power cut, and each costs a task and a socket.
 const MAX_WAITING: usize = 512;
+/// Places beyond all others, for clients that replace a connection of their own: as many can ask at once.
+const MAX_HEIRS: usize = MAX_WAITING;
 
 /// Counts everybody who is here.
 pub struct Hall {
@@ -29,6 +31,8 @@ struct Here {
     /// The oldest first.
     waiting: BTreeMap<SessionId, (IpAddr, CancellationToken)>,
     addresses: HashMap<IpAddr, Guests>,
+    /// Where each client's connections come from: one, and its heir for the moment until it has left.
+    clients: HashMap<Arc<str>, Vec<IpAddr>>,
     places: usize,
 }
 
@@ -50,6 +54,7 @@ pub struct Waiting {
 /// A client's right to be here. Dropping it makes room for another.
 pub struct Pass {
     hall: Arc<Hall>,
+    client_id: Arc<str>,
     address: IpAddr,
 }
 
@@ -109,21 +114,33 @@ impl Waiting {
         self.gives_way.run_until_cancelled(work).await
     }
 
-    /// Takes a client's place; without one it waits on, to be told so.
-    pub fn pass(&self) -> Result<Pass, Full> {
+    /// Cancelling it ends the wait.
+    pub fn gives_way(&self) -> CancellationToken {
+        self.gives_way.clone()
+    }
+
+    /// Takes a client's place; without one it waits on, to be told so. A client that has one connection here is given
+    /// a place beyond the bounds, because that one leaves: two at a time, and at an address no more than it had.
+    pub fn pass(&self, client_id: &Arc<str>) -> Result<Pass, Full> {
         let Waiting { hall, address, .. } = self;
         let mut here = hall.lock();
+        let older = match here.clients.get(client_id).map(Vec::as_slice) {
+            Some([older]) => Some(*older),
+            Some(_) | None => None,
+        };
         let of_address = here.addresses.get(address).map_or(0, |guests| guests.places);
-        if !address.is_loopback() && of_address >= hall.max_of_address {
+        if !address.is_loopback() && of_address >= hall.max_of_address && older != Some(*address) {
             return Err(Full::Here);
         }
-        if here.places >= hall.max_places {
+        let heirs = if older.is_some() { MAX_HEIRS } else { 0 };
+        if here.places >= hall.max_places + heirs {
             return Err(Full::Everywhere);
         }
         here.places += 1;
         here.addresses.entry(*address).or_default().places += 1;
+        here.clients.entry(client_id.clone()).or_default().push(*address);
         here.forget(self.session);
-        Ok(Pass { hall: hall.clone(), address: *address })
+        Ok(Pass { hall: hall.clone(), client_id: client_id.clone(), address: *address })
     }
 }
 
@@ -161,6 +178,14 @@ impl Drop for Pass {
         let mut here = self.hall.lock();
         here.places -= 1;
         here.leaves(self.address, |guests| guests.places -= 1);
+        let Some(connections) = here.clients.get_mut(&self.client_id) else { return };
+        // Those of one address are alike.
+        if let Some(at) = connections.iter().position(|address| *address == self.address) {
+            connections.swap_remove(at);
+        }
+        if connections.is_empty() {
+            here.clients.remove(&self.client_id);
+        }
     }
 }
 
@@ -184,13 +209,22 @@ mod tests {
             self.hall.enter(SessionId(self.sessions), peer, CancellationToken::new())
         }
 
+        /// A client that was never here.
         fn passes(&mut self, address: &str) -> Result<Pass, Full> {
-            self.enters(address).pass()
+            let waiting = self.enters(address);
+            waiting.pass(&self.sessions.to_string().into())
+        }
+
+        fn returns(&mut self, client_id: &str, address: &str) -> Result<Pass, Full> {
+            self.enters(address).pass(&client_id.into())
         }
 
         fn is_empty(&self) -> bool {
             let here = self.hall.lock();
-            here.waiting.is_empty() && here.addresses.is_empty() && here.places == 0
+            here.waiting.is_empty()
+                && here.addresses.is_empty()
+                && here.clients.is_empty()
+                && here.places == 0
         }
     }
 
@@ -219,6 +253,40 @@ mod tests {
         drop(passes);
         assert_eq!(full(crowd.passes("10.0.0.1")), None);
         assert!(crowd.is_empty());
+    }
+
+    #[test]
+    fn who_replaces_itself_needs_no_second_place() {
+        let mut crowd = Crowd::new(2, 2);
+        let first = crowd.returns("a", "10.0.0.1").unwrap();
+        let other = crowd.returns("b", "10.0.0.1").unwrap();
+        let second = crowd.returns("a", "10.0.0.1").unwrap();
+        assert_eq!(full(crowd.returns("a", "10.0.0.1")), Some(Full::Here), "the first has not left");
+        assert_eq!(full(crowd.returns("c", "10.0.0.2")), Some(Full::Everywhere));
+        drop(first);
+        assert_eq!(full(crowd.returns("c", "10.0.0.2")), Some(Full::Everywhere));
+        let third = crowd.returns("a", "10.0.0.1").unwrap();
+        drop((second, third, other));
+        assert!(crowd.is_empty());
+    }
+
+    #[test]
+    fn who_moves_takes_its_share_of_the_new_address() {
+        let mut crowd = Crowd::new(10, 1);
+        let _old = crowd.returns("a", "10.0.0.1").unwrap();
+        let _other = crowd.returns("b", "10.0.0.2").unwrap();
+        assert_eq!(full(crowd.returns("a", "10.0.0.2")), Some(Full::Here));
+        assert_eq!(full(crowd.returns("a", "10.0.0.3")), None);
+    }
+
+    #[test]
+    fn heirs_have_a_bound() {
+        let mut crowd = Crowd::new(MAX_HEIRS + 1, 1);
+        let everybody = |crowd: &mut Crowd| -> Vec<Pass> {
+            (0..=MAX_HEIRS).map_while(|n| crowd.returns(&n.to_string(), "127.0.0.1").ok()).collect()
+        };
+        let old = everybody(&mut crowd);
+        assert_eq!((old.len(), everybody(&mut crowd).len()), (MAX_HEIRS + 1, MAX_HEIRS));
     }
 
     #[test]

@@ -61,6 +61,8 @@ use crate::{
     },
 };
 
+pub use self::websocket::Allowance;
+
 /// Clients that are connected at a time, however many are asked for.
 pub const MAX_CONNECTIONS: usize = config::MAX_CONNECTIONS;
 /// The longest payload in the gateway's namespaces: what is kept must be small enough to be kept.
@@ -157,8 +159,8 @@ impl Broker {
     }
 
     /// Serves a WebSocket that came in by the HTTP server, to its end.
-    pub async fn serve(&self, socket: axum::extract::ws::WebSocket, peer: SocketAddr) {
-        websocket::serve_axum(self.0.clone(), socket, peer).await;
+    pub async fn serve(&self, socket: axum::extract::ws::WebSocket, peer: SocketAddr, allowance: &Allowance) {
+        websocket::serve_axum(self.0.clone(), socket, peer, allowance).await;
     }
 
     /// Serves MQTT over a stream of bytes, wherever it comes from, to its end.
@@ -209,6 +211,12 @@ impl Broker {
             life: Duration::ZERO,
         });
         true
+    }
+
+    /// What is kept on the topic of this message by now: it, or what came after it.
+    pub fn standing(&self, inbound: &Inbound) -> Retained {
+        let nothing = || Retained { payload: Bytes::new(), ..inbound.retained() };
+        self.0.retained.standing(&inbound.topic).unwrap_or_else(nothing)
     }
 
     /// A service is known from now on: all that is said on its topics is recorded.
@@ -299,6 +307,11 @@ struct Incoming {
     properties: Properties,
     at: Timestamp,
     will: bool,
+}
+
+/// Whether a name has wildcards, as no topic to publish on may.
+fn is_pattern(topic: &str) -> bool {
+    topic.contains(['+', '#'])
 }
 
 /// Why a message at a place in the gateway's namespaces reaches nobody, if it does not.

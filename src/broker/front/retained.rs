@@ -90,6 +90,12 @@ impl RetainedMessages {
         }
     }
 
+    /// What stands on a topic.
+    pub fn standing(&self, topic: &str) -> Option<Retained> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        kept.messages.get(topic).map(|standing| standing.message.clone())
+    }
+
     /// Every message whose topic belongs to `filter`, and when it expires, if it does.
     pub fn matching(&self, filter: &str) -> Vec<(Retained, Option<Instant>)> {
         let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,11 @@
 //! MQTT over WebSocket: a stream of bytes in binary frames, subprotocol `mqtt`.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, OnceLock},
+};
 
 use axum::extract::ws;
 use bytes::Bytes;
@@ -15,20 +20,59 @@ use tokio_tungstenite::tungstenite::{
     },
     protocol::WebSocketConfig,
 };
-use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use tokio_util::{
+    io::{CopyToBytes, InspectReader, SinkWriter, StreamReader},
+    sync::CancellationToken,
+};
 use tracing::debug;
 
-use super::{Arrival, Front, connect, session::MAX_PACKET};
+use super::{
+    Arrival, Front,
+    connect::{self, MAX_CONNECT},
+    session::MAX_PACKET,
+};
 use crate::origin;
 
 /// The subprotocol that MQTT clients ask for.
 pub const SUBPROTOCOL: &str = "mqtt";
+/// In bytes, for each WebSocket. Messages are small; the library's own 128 KiB would be mostly empty.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// Has a WebSocket give way that says more than a CONNECT can be long before there is one: its frames, which may be as long as
+/// the longest packet, are gathered before a byte of them is seen.
+#[derive(Clone, Default)]
+pub struct Allowance(Arc<OnceLock<CancellationToken>>);
+
+impl Allowance {
+    /// Counts what is read of the socket, once the WebSocket waits.
+    pub fn counter(&self) -> impl FnMut(&[u8]) + Send + use<> {
+        let (Allowance(wait), mut left) = (self.clone(), MAX_CONNECT);
+        move |read| {
+            let Some(wait) = wait.get() else { return };
+            left = left.saturating_sub(read.len());
+            if left == 0 {
+                // Nobody listens to that any more when the CONNECT is through.
+                wait.cancel();
+            }
+        }
+    }
+
+    fn begins(&self, arrival: &Arrival) {
+        // A connection becomes a WebSocket once.
+        let _ = self.0.set(arrival.waiting.gives_way());
+    }
+}
 
 /// Serves a connection to the WebSocket listener, its handshake included.
 pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, arrival: Arrival) {
+    let allowance = Allowance::default();
+    allowance.begins(&arrival);
+    let socket = InspectReader::new(socket, allowance.counter());
     let Arrival { peer, deadline, ref waiting, .. } = arrival;
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MAX_PACKET)).max_frame_size(Some(MAX_PACKET));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_PACKET))
+        .max_frame_size(Some(MAX_PACKET))
+        .read_buffer_size(READ_BUFFER);
     let handshake = tokio_tungstenite::accept_hdr_async_with_config(socket, agree(&front), Some(config));
     let socket = match waiting.meanwhile(timeout_at(deadline, handshake)).await {
         None => return,
@@ -50,9 +94,10 @@ pub async fn serve_tcp(front: Arc<Front>, socket: TcpStream, arrival: Arrival) {
     serve(front, stream, sink, arrival).await;
 }
 
-/// Serves a WebSocket of the HTTP server.
-pub async fn serve_axum(front: Arc<Front>, socket: ws::WebSocket, peer: SocketAddr) {
+/// Serves a WebSocket of the HTTP server, whose socket is read through the counter of `allowance`.
+pub async fn serve_axum(front: Arc<Front>, socket: ws::WebSocket, peer: SocketAddr, allowance: &Allowance) {
     let arrival = front.arrival(peer);
+    allowance.begins(&arrival);
     let (sink, stream) = socket.split();
     let stream = stream.filter_map(|message| {
         ready(match message {

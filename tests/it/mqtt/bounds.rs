@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use crosslink::broker::front::codec::{
-    Code, Packet, Properties,
+    Code, Disconnect, Packet, Properties, Property,
     QoS::{AtLeastOnce, AtMostOnce},
     Subscribe,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::harness::{Client, DEADLINE, House, client::subscription, until};
+use crate::{
+    disk::{hold, let_go},
+    harness::{Client, DEADLINE, House, client::subscription, until},
+};
 
 /// As many ends within a minute are too many, by default.
 const FLAPS: usize = 15;
@@ -250,4 +254,86 @@ async fn what_waits_for_a_stalled_client_is_listed_and_bounded() {
     })
     .await;
     assert!(DEADLINE < Duration::from_secs(30), "it is not the deadline of writing that has cut it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_last_is_kept_whoever_waits_for_room_on_the_way_to_the_disk() {
+    const TOPICS: usize = 20;
+    const MIB: [u8; 1024 * 1024 - 1] = [b'x'; 1024 * 1024 - 1];
+    let house = House::start().await;
+    let (mut filler, mut first) = (house.somebody("filler").await, house.somebody("first").await);
+    let (mut others, mut crowd) = (Vec::new(), Vec::new());
+    for n in 0..TOPICS {
+        others.push(house.somebody(&format!("other-{n}")).await);
+    }
+    for n in 0..5 {
+        crowd.push(house.somebody(&format!("crowd-{n}")).await);
+    }
+    let mut witness = house.somebody("witness").await;
+    let held = hold(&house).await;
+    let say = async |client: &mut Client, topic: &str, payload: &[u8], qos| {
+        let message = client.message(topic, payload, qos, true);
+        client.send(&Packet::Publish(message)).await;
+    };
+    say(&mut filler, "full", b"x", AtLeastOnce).await;
+    until("the writer waits for the disk", async || {
+        let (_, report) = house.json(house.request(Method::GET, "/readyz")).await;
+        if report["reasons"][0]["code"].is_string() { Ok(()) } else { Err(report) }
+    })
+    .await;
+    // All the room that there is, and 4 MiB of it in what the writer takes first.
+    for _ in 0..4_096 {
+        say(&mut filler, "full", b"x", AtMostOnce).await;
+    }
+    for _ in 0..60 {
+        say(&mut filler, "full", &MIB, AtLeastOnce).await;
+    }
+    filler.ping().await;
+    // The first one's first message waits for room, and all others behind it.
+    say(&mut first, "full", b"x", AtLeastOnce).await;
+    for n in 0..TOPICS {
+        say(&mut first, &format!("kept/{n}"), b"1", AtLeastOnce).await;
+    }
+    first.ping().await;
+    for (n, other) in others.iter_mut().enumerate() {
+        say(other, &format!("kept/{n}"), b"2", AtLeastOnce).await;
+        other.ping().await;
+    }
+    for client in &mut crowd {
+        say(client, "full", &MIB, AtLeastOnce).await;
+        client.ping().await;
+    }
+    let_go(held).await;
+    for other in &mut others {
+        assert_eq!(other.puback(1).await, Code::SUCCESS);
+    }
+    for id in 1..=(1 + TOPICS as u16) {
+        assert_eq!(first.puback(id).await, Code::SUCCESS);
+    }
+    witness.subscribe("kept/#", AtLeastOnce).await;
+    for _ in 0..TOPICS {
+        assert_eq!(witness.hears().await.1, "2");
+    }
+
+    let house = house.restart().await;
+    let mut witness = house.somebody("witness").await;
+    witness.subscribe("kept/#", AtLeastOnce).await;
+    for _ in 0..TOPICS {
+        let (topic, payload) = witness.hears().await;
+        assert_eq!(payload, "2", "{topic}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_given_no_session_may_still_say_how_long_it_would_last() {
+    let house = House::start().await;
+    let mut lasting = Vec::new();
+    for n in 0..1_000 {
+        lasting.push(house.client(&format!("lasting-{n}")).lasting(60).connect_v5().await);
+    }
+    let mut client = house.client("client").lasting(60).connect_v5().await;
+    assert_eq!(client.connack.properties.session_expiry(), Some(0));
+    let properties = Properties::from_iter([Property::SessionExpiry(30)]);
+    client.send(&Packet::Disconnect(Disconnect { code: Code::SUCCESS, properties })).await;
+    assert_eq!(client.ended().await, None);
 }

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::BytesMut;
 use crosslink::{
-    broker::front::codec::{Code, Packet, Version, encode},
+    broker::front::codec::{Code, Packet, QoS::AtLeastOnce, Version, encode},
     config::Listen,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -27,7 +27,7 @@ use tokio_tungstenite::{
 
 use crate::{
     durability::Process,
-    harness::{Client, DEADLINE, House, Newcomer, until},
+    harness::{Client, DEADLINE, House, Newcomer, Victim, until},
 };
 
 type WebSocket = WebSocketStream<MaybeTlsStream<Stream>>;
@@ -77,6 +77,18 @@ async fn who_comes_when_all_places_are_taken_is_told_so_at_every_door() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_replaces_itself_needs_no_free_place() {
+    let house = House::with(|config| config.max_connections = 2).await;
+    let mut neighbour = house.somebody("a").await;
+    let mut twin = house.client("b").connect_v5().await;
+    let mut heir = house.client("b").connect_v5().await;
+    assert_eq!(twin.ended().await, Some(Code::SESSION_TAKEN_OVER));
+    heir.ping().await;
+    assert_eq!(house.client("c").try_connect().await.unwrap().connack.code, REFUSED);
+    neighbour.ping().await;
+}
+
 /// An address of this machine that is not loopback's, if it has one.
 fn own_address() -> Option<SocketAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
@@ -118,6 +130,88 @@ async fn a_websocket_without_a_word_is_closed_at_every_door() {
         assert!((4..8).contains(&waited.as_secs()), "{url}: {waited:?}");
     }
     assert_eq!(silent.next().await, None);
+}
+
+/// The most memory that the process ever took, in MiB.
+fn peak(gateway: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn websockets_that_say_no_connect_are_not_listened_to_for_long() {
+    const SOCKETS: usize = 100;
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = Process::with(directory.path(), &[], &["--mqtt-ws", "127.0.0.1:0"]);
+    let ws = lines(&gateway, "ws://")[0].split_once("ws://").unwrap().1.parse().unwrap();
+    let before = peak(&gateway);
+    // The beginning of a frame of almost 2 MiB.
+    let header = [&b"\x82\xFF"[..], &2_000_000_u64.to_be_bytes(), &[0; 4]].concat();
+    for (door, path) in [(ws, "/"), (gateway.http, "/mqtt")] {
+        let mut sockets: Vec<TcpStream> = (0..SOCKETS).map(|_| upgraded(door, path)).collect();
+        for socket in &mut sockets {
+            let _ = socket.write_all(&header).and_then(|()| socket.write_all(&[0; 1_500_000]));
+        }
+        for mut socket in sockets {
+            // Closed or reset, it is over.
+            let _ = socket.read_to_end(&mut Vec::new());
+        }
+    }
+    let took = peak(&gateway) - before;
+    assert!(took < 64, "{took} MiB for {SOCKETS} at a time");
+}
+
+/// A WebSocket for MQTT on which nothing was said yet.
+fn upgraded(door: SocketAddr, path: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(door).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.set_write_timeout(Some(DEADLINE)).unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-protocol: mqtt\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_may_say_its_largest_packet_in_one_frame() {
+    let house = House::start().await;
+    for url in [format!("ws://{}/", house.mqtt_ws_addr()), format!("ws://{}/mqtt", house.http_addr())] {
+        let (mut socket, code) = browser(url.clone(), house.client("browser")).await;
+        assert_eq!(code, 0);
+        let mut nobody = Client::dial(house.mqtt_addr(), Version::V4).await;
+        let large = nobody.message("large", vec![b'x'; 2_097_000], AtLeastOnce, false);
+        let mut bytes = BytesMut::new();
+        encode(&Packet::Publish(large), Version::V4, &mut bytes);
+        socket.send(Message::Binary(bytes.freeze())).await.unwrap();
+        let puback = timeout(DEADLINE, socket.next()).await.unwrap().unwrap().unwrap().into_data();
+        assert_eq!(&puback[..], [0x40, 2, 0, 1], "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_usual_limit_of_open_files_keeps_nobody_out() {
+    let victim = Victim::under(&["sh", "-c", "ulimit -Sn 256; exec \"$@\"", "sh"]);
+    let mut clients = Vec::new();
+    for n in 0..400 {
+        clients.push(victim.client(&format!("client-{n}")).connect_v4().await);
+    }
+    for client in &mut clients {
+        client.ping().await;
+    }
+    drop(clients);
+    assert!(!victim.said("LimitNOFILE"));
+    victim.survives().await;
 }
 
 /// Begins as a client does; gives the connection and the code of the answer.
@@ -199,6 +293,7 @@ fn a_system_without_sockets_is_waited_for_in_peace() {
     // Who says what it wants gets in although the others stay.
     let (_patient, code) = connect(gateway.mqtt, b'a');
     assert_eq!(code, 0);
+    assert_eq!(lines(&gateway, "LimitNOFILE=").len(), 1);
     let before = ticks(&gateway);
     thread::sleep(Duration::from_secs(2));
     let worked = ticks(&gateway) - before;

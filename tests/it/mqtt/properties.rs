@@ -4,7 +4,7 @@ use bytes::Bytes;
 use crosslink::broker::front::codec::{
     Code, Packet, Properties, Property,
     QoS::{AtLeastOnce, AtMostOnce},
-    SubAck, Subscribe,
+    SubAck, Subscribe, Subscription, Version,
 };
 
 use crate::harness::{Client, House, client::subscription, until};
@@ -164,11 +164,50 @@ async fn a_refusal_says_why_to_who_wants_to_know() {
     assert!(subscribe_as(&mut client, 1, share).await.properties.is_empty());
 
     let mut newcomer = house.client("");
-    newcomer.connect.version = crosslink::broker::front::codec::Version::V5;
+    newcomer.connect.version = Version::V5;
     newcomer.connect.properties.push(Property::AuthMethod("magic".into()));
     let refused = newcomer.try_connect().await.unwrap();
     assert_eq!(refused.connack.code, Code::BAD_AUTHENTICATION_METHOD);
     assert_eq!(refused.connack.properties.reason_string(), Some("bad authentication method"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_reason_makes_a_packet_too_large() {
+    let house = House::start().await;
+    let mut newcomer = house.client("small");
+    newcomer.connect.properties.push(Property::MaximumPacketSize(40));
+    let mut client = newcomer.clone().connect_v5().await;
+    let suback = subscribe_as(&mut client, 1, "$share/group/a").await;
+    assert_eq!((suback.codes, suback.properties), (vec![Code::SHARED_NOT_SUPPORTED], Properties::none()));
+    client.send(&Packet::Connect(Box::new(newcomer.connect.clone()))).await;
+    match client.next().await {
+        Some(Packet::Disconnect(told)) => {
+            assert_eq!((told.code, told.properties), (Code::PROTOCOL_ERROR, Properties::none()));
+        }
+        other => panic!("expected DISCONNECT, got {other:?}"),
+    }
+
+    newcomer.connect.version = Version::V5;
+    newcomer.connect.properties.push(Property::AuthMethod("magic".into()));
+    let refused = newcomer.try_connect().await.unwrap();
+    assert_eq!(refused.connack.code, Code::BAD_AUTHENTICATION_METHOD);
+    assert!(refused.connack.properties.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_nothing_of_its_own_does_not_find_its_will() {
+    let house = House::start().await;
+    let mut witness = house.somebody("witness").await;
+    witness.subscribe("wills/#", AtLeastOnce).await;
+    let mortal = house.client("mortal").lasting(60).will("wills/mortal", "gone", AtLeastOnce, false);
+    let mut mortal = mortal.connect_v5().await;
+    mortal.subscribe_as(Subscription { no_local: true, ..subscription("wills/#", AtLeastOnce) }).await;
+    mortal.abort();
+    assert_eq!(witness.hears().await.1, "gone");
+    witness.say("wills/other", "gone too").await;
+
+    let mut mortal = house.client("mortal").lasting(60).connect_v5().await;
+    assert_eq!(mortal.hears().await.0, "wills/other");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! What is not MQTT is the end of its connection, and of nothing else.
 
-use crosslink::broker::front::codec::{Code, QoS::AtMostOnce, Version};
+use crosslink::broker::front::codec::{Code, Property, QoS::AtMostOnce, Version};
 
 use crate::harness::{Client, Victim};
 
@@ -76,6 +76,8 @@ async fn a_client_that_breaks_mqtt_5_is_told_and_cut_alone() {
         ("retain handling 3", packet(0x82, b"\x00\x01\x00\x00\x01a\x30")),
         ("a property of another packet", packet(0x30, b"\x00\x01a\x02\x21\x01")),
         ("a topic alias", packet(0x30, b"\x00\x00\x03\x23\x00\x01")),
+        ("a response topic with +", packet(0x30, b"\x00\x01a\x06\x08\x00\x03a/+")),
+        ("a response topic with #", packet(0x30, b"\x00\x01a\x04\x08\x00\x01#")),
     ];
     for (what, bytes) in only_new.into_iter().chain(others(Version::V5)) {
         let mut rude = victim.client(what).connect_v5().await;
@@ -147,6 +149,20 @@ async fn a_will_that_nobody_could_hear_is_refused_in_both_versions() {
         let mut new = mortal.try_connect().await.unwrap();
         assert_eq!(new.connack.code, Code::TOPIC_INVALID, "{topic:?}");
         assert_eq!(new.next().await, None, "{topic:?}");
+    }
+    victim.survives().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_that_nobody_could_answer_is_refused() {
+    let victim = Victim::start();
+    for (pattern, code) in
+        [("a/+", Code::PROTOCOL_ERROR), ("#", Code::PROTOCOL_ERROR), ("a/b", Code::SUCCESS)]
+    {
+        let mut mortal = victim.client("mortal").v5().will("will", "x", AtMostOnce, false);
+        let will = mortal.connect.will.as_mut().unwrap();
+        will.properties.push(Property::ResponseTopic(pattern.to_owned()));
+        assert_eq!(mortal.try_connect().await.unwrap().connack.code, code, "{pattern}");
     }
     victim.survives().await;
 }

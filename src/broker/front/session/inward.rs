@@ -2,13 +2,14 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{End, Relief, Session, Unsettled, bare};
+use super::{End, Relief, Session, Unsettled, bare, protocol_error};
 use crate::{
     broker::{
         Inbound, Input,
         front::{
             FanOut, Incoming,
             codec::{self, Ack, Code, Packet, Properties, Publish, QoS, Version},
+            is_pattern,
             subscriptions::is_topic,
         },
     },
@@ -23,11 +24,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         if publish.properties.topic_alias().is_some() {
             return Err(End::Refused(Code::TOPIC_ALIAS_INVALID, "topic aliases are not supported"));
         }
-        if publish.topic.is_empty() || publish.topic.contains(['+', '#']) {
+        if publish.topic.is_empty() || is_pattern(&publish.topic) {
             return Err(End::Refused(
                 Code::TOPIC_INVALID,
                 "a topic to publish on is neither empty nor a pattern",
             ));
+        }
+        if publish.properties.response_topic().is_some_and(is_pattern) {
+            return Err(protocol_error("a topic to answer on is no pattern"));
         }
         metrics::counter!("crosslink_mqtt_received_total").increment(1);
         let at = Timestamp::now();

@@ -48,6 +48,8 @@ pub const MAX_PACKET: usize = 2 * 1024 * 1024;
 pub const MAX_UNSETTLED: usize = 1_000;
 /// Bytes of their payloads for which there is no room yet, before its socket is read no further.
 const MAX_HELD_BYTES: usize = 1024 * 1024;
+/// The longest packet with a reason, in bytes: SUBACK with a thousand codes, and a sentence.
+const MAX_EXPLAINED: u32 = 1_280;
 /// Bytes that wait for the socket before more are made.
 const HIGH_WATER: usize = 64 * 1024;
 /// Bytes read at a time.
@@ -86,8 +88,10 @@ impl From<TooSlow> for End {
 /// What a client is told at the end of its session.
 pub struct Farewell {
     pub code: Code,
-    /// Where the code does not say it all.
+    /// Absent where the code says it all.
     pub reason: Option<&'static str>,
+    /// Its packets have room for reasons.
+    pub explained: bool,
 }
 
 /// An acknowledgement that goes out once everything before it has.
@@ -105,6 +109,8 @@ pub struct Who {
     pub vitals: Arc<Vitals>,
     /// How long the session outlives the connection, in seconds.
     pub expiry: u32,
+    /// The client asked for that, be it granted or not.
+    pub lasting: bool,
 }
 
 /// One client while it is connected.
@@ -121,6 +127,8 @@ pub struct Session<R, W> {
     max_packet: Option<u32>,
     /// It wants to be told why, in every packet that can say so.
     wants_reasons: bool,
+    /// It asked for a session that outlives its connection.
+    lasting: bool,
     /// From the first subscription on, unless the session is persistent.
     link: Option<Link>,
     heard: Heard,
@@ -159,13 +167,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         input: BytesMut,
         writer: Writer<W>,
     ) -> Session<R, W> {
-        let Who { session: id, client_id, peer, vitals, expiry } = who;
+        let Who { session: id, client_id, peer, vitals, expiry, lasting } = who;
         let Resumed { kept, memory, .. } = resumed;
         let outbox = match &kept {
             Some(kept) => kept.outbox.clone(),
             None => Arc::new(Outbox::of(id, connect.properties.receive_maximum())),
         };
         vitals.listens(&memory.subscriptions);
+        let max_packet = connect.properties.maximum_packet_size();
         let keep_alive = Duration::from_millis(u64::from(connect.keep_alive) * 1_500);
         Session {
             reader,
@@ -176,8 +185,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             client_id,
             peer,
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
-            max_packet: connect.properties.maximum_packet_size(),
-            wants_reasons: connect.properties.request_problem_info().unwrap_or(true),
+            max_packet,
+            wants_reasons: connect.properties.request_problem_info().unwrap_or(true) && explained(max_packet),
+            lasting,
             link: None,
             heard: Heard::default(),
             subscriptions: memory.subscriptions,
@@ -339,7 +349,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => {
                 let expiry = disconnect.properties.session_expiry();
-                if self.expiry == 0 && expiry.is_some_and(|expiry| expiry > 0) {
+                if !self.lasting && expiry.is_some_and(|expiry| expiry > 0) {
                     return Err(protocol_error(
                         "a session that ends with its connection cannot be made to last",
                     ));
@@ -406,7 +416,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             // There is nobody left to wait.
             front.intake.send(Input::Publish(inbound));
         }
-        let mut will = will.map(|will| {
+        let will = will.map(|will| {
             let delay = will.properties.will_delay().map(|seconds| Duration::from_secs(seconds.into()));
             let incoming = Incoming {
                 session: self.id,
@@ -421,17 +431,22 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             };
             (delay.unwrap_or_default(), incoming)
         });
+        // It waits, in case the client comes back to its session.
+        let waits = |delay: &Duration| self.kept.is_some() && self.expiry > 0 && !delay.is_zero();
+        let (later, will) = match will {
+            Some((delay, will)) if waits(&delay) => (Some((delay, will)), None),
+            will => (None, will.map(|(_, will)| will)),
+        };
+        let will_published = will.is_some();
+        // The will stands and is heard before history is told of the end: what the gateway says to correct
+        // it comes later, and is not said at all when the will has said it. The session is still this connection's,
+        // so that its own subscriptions may leave the will out.
+        let will = will.and_then(|will| front.publish_will(will));
         if let Some(kept) = self.kept.take() {
-            // It waits, in case the client comes back to its session.
-            let later = will.take_if(|(delay, _)| !delay.is_zero() && self.expiry > 0);
             let subscriptions = std::mem::take(&mut self.subscriptions);
             let memory = Memory::of(subscriptions, std::mem::take(&mut self.received));
             front.leave(&kept, memory, self.expiry, later);
         }
-        let will_published = will.is_some();
-        // The will stands and is heard before history is told of the end: what the gateway says to correct
-        // it comes later, and is not said at all when the will has said it.
-        let will = will.and_then(|(_, will)| front.publish_will(will));
         front.intake.send(Input::Ended(Ended {
             session: self.id,
             client_id,
@@ -444,7 +459,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         if let Some(will) = will {
             front.intake.send(Input::Publish(will));
         }
-        (self.writer, code.map(|code| Farewell { code, reason }))
+        let explained = explained(self.max_packet);
+        (self.writer, code.map(|code| Farewell { code, reason, explained }))
     }
 }
 
@@ -461,6 +477,11 @@ impl<R, W> Session<R, W> {
         let said = self.wants_reasons.then(|| Property::ReasonString(why.into()));
         said.into_iter().collect()
     }
+}
+
+/// Whether packets to a client that takes no longer ones than this may have reasons in them.
+pub fn explained(max_packet: Option<u32>) -> bool {
+    max_packet.is_none_or(|max| max >= MAX_EXPLAINED)
 }
 
 fn bare(packet_id: u16) -> Ack {
