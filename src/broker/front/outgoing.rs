@@ -4,7 +4,7 @@
 //! the client has to acknowledge is written down with the message that it is.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -38,8 +38,6 @@ const OVERHEAD: usize = 512;
 /// A command that waited longer than this for a stalled client is not sent any more: a device must not
 /// act on what somebody wanted a while ago.
 pub const COMMAND_LIFE: Duration = Duration::from_secs(5);
-/// Messages that came by one of several overlapping subscriptions and are awaited by the others.
-const MAX_COPIES: usize = 4_096;
 /// Packet ids there are.
 const IDS: u64 = u16::MAX as u64;
 
@@ -95,7 +93,6 @@ pub struct Outgoing {
     last_number: u64,
     /// The last that was sent.
     sent: u64,
-    copies: HashMap<u64, usize>,
     connected: bool,
     /// The client has been told too much: it is to be cut.
     overrun: bool,
@@ -125,7 +122,6 @@ impl Outgoing {
             window: window(receive_maximum),
             last_number: 0,
             sent: 0,
-            copies: HashMap::new(),
             connected: true,
             overrun: false,
             behind: false,
@@ -182,7 +178,6 @@ impl Outgoing {
     /// number something was sent.
     pub fn leave(&mut self) -> i64 {
         self.connected = false;
-        self.copies.clear();
         let waiting = std::mem::take(&mut self.waiting);
         let in_flight = std::mem::take(&mut self.in_flight);
         self.give_back(self.bytes);
@@ -193,25 +188,6 @@ impl Outgoing {
             }
         }
         i64::try_from(self.sent).unwrap_or(i64::MAX)
-    }
-
-    /// Whether this is the first copy of a message that comes by `matching` subscriptions at once.
-    pub fn is_first_copy(&mut self, number: u64, matching: usize) -> bool {
-        if let Some(left) = self.copies.get_mut(&number) {
-            *left -= 1;
-            if *left == 0 {
-                self.copies.remove(&number);
-            }
-            return false;
-        }
-        if matching > 1 {
-            if self.copies.len() >= MAX_COPIES {
-                // A subscription that ended meanwhile leaves copies that never come.
-                self.copies.clear();
-            }
-            self.copies.insert(number, matching - 1);
-        }
-        true
     }
 
     /// Puts a message behind the others. What has to be written down of it is returned.

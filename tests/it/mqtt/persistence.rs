@@ -371,3 +371,27 @@ async fn nothing_is_left_on_disk_of_a_session_that_was_forgotten() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_for_a_client_that_is_away_leaves_the_disk_at_the_next_start() {
+    let house = House::start().await;
+    let mut client = listener(&house).await;
+    client.subscribe("a", AtLeastOnce).await;
+    client.disconnect().await;
+    let mut publisher = house.client("publisher").connect_v5().await;
+    let mut fleeting = publisher.message("a", "1", AtLeastOnce, false);
+    fleeting.properties.push(Property::MessageExpiry(1));
+    publisher.publish_packet(&fleeting).await;
+    publisher.say("a", "2").await;
+    assert_eq!(house.rows("kept_messages").await, 2);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+
+    let house = house.restart().await;
+    until("one of them is left", async || match house.rows("kept_messages").await {
+        1 => Ok(()),
+        rows => Err(Value::from(rows)),
+    })
+    .await;
+    let mut client = listener(&house).await;
+    assert_eq!(all(&mut client).await, said(["2"], false));
+}

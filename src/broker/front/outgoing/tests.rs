@@ -74,16 +74,6 @@ fn a_slow_client_loses_qos_0_and_is_cut_at_qos_1() {
 }
 
 #[test]
-fn only_the_first_of_overlapping_copies_counts() {
-    let mut outgoing = Outgoing::new(None);
-    let first: Vec<bool> = [7, 7, 8, 7, 8]
-        .map(|number| outgoing.is_first_copy(number, if number == 7 { 3 } else { 2 }))
-        .to_vec();
-    assert_eq!(first, [true, false, true, false, false]);
-    assert!(outgoing.copies.is_empty());
-}
-
-#[test]
 fn what_a_persistent_session_has_not_acknowledged_is_sent_again_in_order() {
     let (mut outgoing, room) = persistent();
     outgoing.arrive(Some(2));

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Messages taken from the router at a time, so that the socket gets its turn.
-const DRAIN: usize = 256;
+pub(super) const DRAIN: usize = 256;
 /// Filters that one client may subscribe to.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
 /// In one packet: each filter is work, and nobody else gets a turn meanwhile.
@@ -134,6 +134,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
             if let Some(link) = &mut self.link {
                 link.unsubscribe(filter);
+                if !self.subscriptions.is_empty() {
+                    self.heard.expect_copies();
+                }
             }
             codes.push(Code::SUCCESS);
         }
@@ -181,12 +184,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             return Ok(());
         }
         let (matching, Some(grant)) = self.granted(topic, header.origin, None) else { return Ok(()) };
-        let mut outgoing = self.outbox.lock();
-        if !outgoing.is_first_copy(header.number, matching) {
+        if !self.heard.is_first_copy(header.number, matching) {
             return Ok(());
         }
         self.heard.note(header.place);
-        outgoing.push(self.front.delivery(&header, topic, routed.payload, grant))?;
+        self.outbox.lock().push(self.front.delivery(&header, topic, routed.payload, grant))?;
         Ok(())
     }
 
