@@ -37,6 +37,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let id = subscribe.properties.subscription_ids().next();
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut granted = Vec::new();
+        // A persistent session may have asked for them earlier.
+        let asked_for = self.asked_for.max(self.subscriptions.len());
+        let mut reservation = self.front.subscriptions.reserve();
         let mut claims = self.front.router.claims();
         for mut subscription in subscribe.filters {
             subscription.qos = subscription.qos.min(QoS::AtLeastOnce);
@@ -45,9 +48,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
                 filter if !is_filter(filter) => Code::FILTER_INVALID,
                 _ if known.is_none() && self.subscriptions.len() >= MAX_SUBSCRIPTIONS => Code::QUOTA_EXCEEDED,
-                filter if self.kept.is_none() && !claims.claim(filter, self.asked_for) => {
-                    Code::QUOTA_EXCEEDED
-                }
+                filter if known.is_none() && !reservation.claim(filter, asked_for) => Code::QUOTA_EXCEEDED,
+                filter if self.kept.is_none() && !claims.claim(filter, asked_for) => Code::QUOTA_EXCEEDED,
                 _ => Code(subscription.qos.as_u8()),
             };
             codes.push(code);
@@ -79,6 +81,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         for (held, _) in &granted {
             self.front.subscriptions.add(&whose, held);
         }
+        drop(reservation);
         let mut keeps = Vec::new();
         if let Some(kept) = &self.kept {
             keeps.extend(granted.iter().map(|(held, _)| kept.keep(KeptChange::Subscribed(held.kept()))));
