@@ -56,6 +56,9 @@ const ROUNDS: usize = 301;
 /// Times that all examples are read in a round.
 const REPEATS: u32 = 20;
 
+/// A way to read a message, and its name.
+type Way<'a> = (&'static str, &'a dyn Fn(&Said));
+
 fn payloads(criterion: &mut Criterion) {
     let (book, examples) = examples();
     let value = |said: &Said| {
@@ -67,8 +70,7 @@ fn payloads(criterion: &mut Criterion) {
     let interpreted = |said: &Said| {
         black_box(interpret(&book, &said.message).unwrap());
     };
-    let ways: [(&str, &dyn Fn(&Said)); 3] =
-        [("value", &value), ("check", &check), ("interpret", &interpreted)];
+    let ways: [Way; 3] = [("value", &value), ("check", &check), ("interpret", &interpreted)];
     let mut group = criterion.benchmark_group("payloads");
     group.throughput(Throughput::Elements(examples.len() as u64));
     for (name, way) in ways {

@@ -91,7 +91,7 @@ pub struct Resumed {
 }
 
 impl Outbox {
-    fn away(outgoing: Outgoing) -> Outbox {
+    pub fn away(outgoing: Outgoing) -> Outbox {
         Outbox { outgoing: Mutex::new(outgoing), arrived: Notify::new(), session: AtomicI64::new(0) }
     }
 
@@ -112,11 +112,15 @@ impl Outbox {
         Some(SessionId(self.session.load(Ordering::Relaxed))).filter(|session| session.0 != 0)
     }
 
-    /// A message for a persistent session. What has to be written down of it is returned.
-    pub fn offer(&self, delivery: Delivery) -> Option<Keep> {
-        let keep = self.lock().push(delivery).unwrap_or_default();
+    /// A message for a persistent session. What has to be written down is returned, with what gave way to it.
+    pub fn offer(&self, delivery: Delivery) -> Vec<Keep> {
+        let mut outgoing = self.lock();
+        let queued = outgoing.push(delivery).unwrap_or_default();
+        let mut keeps = outgoing.keeps();
+        drop(outgoing);
+        keeps.extend(queued);
         self.arrived.notify_one();
-        keep
+        keeps
     }
 
     /// Waits until somebody has offered something.
@@ -177,7 +181,8 @@ impl Front {
             let expiry = Duration::from_secs(session.expiry.min(MAX_EXPIRY).into());
             let sent = if session.left_at.is_some() { session.sent } else { i64::MAX };
             let sent = session.messages.last().map_or(0, |last| sent.min(last.number));
-            let outgoing = Outgoing::kept(session.id, self.kept.room.clone(), sent, session.messages);
+            let mut outgoing = Outgoing::kept(session.id, self.kept.room.clone(), sent, session.messages);
+            let mut keeps = outgoing.keeps();
             let client_id: Arc<str> = session.client_id.into();
             let memory = Memory {
                 subscriptions: session.subscriptions.into_iter().filter_map(Held::restored).collect(),
@@ -189,8 +194,9 @@ impl Front {
             memory.subscriptions.iter().for_each(|held| self.subscriptions.add(&whose, held));
             if session.left_at.is_none() {
                 let change = KeptChange::Left { expiry: session.expiry, at: today, sent };
-                self.intake.keep(vec![Keep { session: session.id, change }]);
+                keeps.push(Keep { session: session.id, change });
             }
+            self.intake.keep(keeps);
             let kept =
                 Kept { id: session.id, client_id: client_id.clone(), outbox, memory: Mutex::new(memory) };
             self.kept.lock().insert(client_id, Arc::new(kept));

@@ -4,7 +4,7 @@
 //! the client has to acknowledge is written down with the message that it is.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -24,18 +24,20 @@ const MAX_WAITING: usize = 20_000;
 pub const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// A client that is away finds at most so much when it comes back: hours of what a device needs to be told.
 const MAX_AWAY: usize = 10_000;
-const MAX_AWAY_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of messages that wait for all persistent sessions together: they are in memory and on disk.
-const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
-/// So much each of them has of its own, however much waits for the others.
-const OWN_BYTES: usize = 64 * 1024;
+const MAX_AWAY_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of messages that wait for all persistent sessions together, in memory and on disk, beyond which who is away gets nothing.
+const MAX_KEPT_AWAY_BYTES: usize = 64 * 1024 * 1024;
+/// As much again for those who are there: what waits for who is away must take nothing from them.
+const MAX_KEPT_BYTES: usize = 2 * MAX_KEPT_AWAY_BYTES;
+/// So much each that is away has of its own, however much waits for the others.
+const OWN_AWAY_BYTES: usize = 64 * 1024;
+/// And each that is there: a burst of some hundred messages.
+const OWN_BYTES: usize = 256 * 1024;
 /// What a message takes beside its topic and its payload.
 const OVERHEAD: usize = 512;
 /// A command that waited longer than this for a stalled client is not sent any more: a device must not
 /// act on what somebody wanted a while ago.
 pub const COMMAND_LIFE: Duration = Duration::from_secs(5);
-/// Messages that came by one of several overlapping subscriptions and are awaited by the others.
-const MAX_COPIES: usize = 4_096;
 /// Packet ids there are.
 const IDS: u64 = u16::MAX as u64;
 
@@ -91,10 +93,11 @@ pub struct Outgoing {
     last_number: u64,
     /// The last that was sent.
     sent: u64,
-    copies: HashMap<u64, usize>,
     connected: bool,
     /// The client has been told too much: it is to be cut.
     overrun: bool,
+    /// It has come back to more than may wait for who is away, and is not cut until it has caught up.
+    behind: bool,
     /// The first of what waits is worth nothing any more then, or later.
     expires: Option<Instant>,
     kept: Option<Kept>,
@@ -119,18 +122,18 @@ impl Outgoing {
             window: window(receive_maximum),
             last_number: 0,
             sent: 0,
-            copies: HashMap::new(),
             connected: true,
             overrun: false,
+            behind: false,
             expires: None,
             kept: None,
         }
     }
 
     /// The queue of a persistent session whose client is away, as the last run left it. Messages up to `sent` may have been sent.
+    /// What has expired meanwhile is not taken up, and neither is more than there may have been.
     pub fn kept(id: KeptId, room: Arc<AtomicUsize>, sent: i64, messages: Vec<KeptMessage>) -> Outgoing {
         let mut outgoing = Outgoing::new(None);
-        outgoing.connected = false;
         outgoing.kept = Some(Kept { id, room, keeps: Vec::new() });
         outgoing.sent = u64::try_from(sent).unwrap_or_default();
         outgoing.last_number = outgoing.sent;
@@ -138,9 +141,13 @@ impl Outgoing {
         for message in messages {
             let number = u64::try_from(message.number).unwrap_or_default();
             outgoing.last_number = outgoing.last_number.max(number);
-            let expires = message
-                .expires_at
-                .map(|at| now + Duration::from_millis(at.millis_since(today).unsigned_abs()));
+            let left = message.expires_at.map(|at| at.millis_since(today).unsigned_abs());
+            if left == Some(0) || outgoing.holds(MAX_WAITING + WINDOW, MAX_WAITING_BYTES) {
+                metrics::counter!("crosslink_mqtt_dropped_total").increment(u64::from(left != Some(0)));
+                outgoing.taken(number, &message.taken);
+                continue;
+            }
+            let expires = left.map(|left| now + Duration::from_millis(left));
             let delivery = Delivery {
                 topic: message.topic,
                 payload: message.payload,
@@ -155,6 +162,7 @@ impl Outgoing {
             let (sent, taken) = (number <= outgoing.sent, message.taken);
             outgoing.put(Queued { number, since: now, sent, taken, delivery });
         }
+        outgoing.connected = false;
         outgoing
     }
 
@@ -163,13 +171,13 @@ impl Outgoing {
         self.window = window(receive_maximum);
         self.connected = true;
         self.overrun = false;
+        self.behind = self.holds(MAX_AWAY, MAX_AWAY_BYTES);
     }
 
     /// The client is gone: what it has not acknowledged waits for it, but no command, and nothing of QoS 0. Tells up to which
     /// number something was sent.
     pub fn leave(&mut self) -> i64 {
         self.connected = false;
-        self.copies.clear();
         let waiting = std::mem::take(&mut self.waiting);
         let in_flight = std::mem::take(&mut self.in_flight);
         self.give_back(self.bytes);
@@ -180,25 +188,6 @@ impl Outgoing {
             }
         }
         i64::try_from(self.sent).unwrap_or(i64::MAX)
-    }
-
-    /// Whether this is the first copy of a message that comes by `matching` subscriptions at once.
-    pub fn is_first_copy(&mut self, number: u64, matching: usize) -> bool {
-        if let Some(left) = self.copies.get_mut(&number) {
-            *left -= 1;
-            if *left == 0 {
-                self.copies.remove(&number);
-            }
-            return false;
-        }
-        if matching > 1 {
-            if self.copies.len() >= MAX_COPIES {
-                // A subscription that ended meanwhile leaves copies that never come.
-                self.copies.clear();
-            }
-            self.copies.insert(number, matching - 1);
-        }
-        true
     }
 
     /// Puts a message behind the others. What has to be written down of it is returned.
@@ -213,7 +202,9 @@ impl Outgoing {
         }
         if self.is_full(&delivery) {
             metrics::counter!("crosslink_mqtt_dropped_total").increment(1);
-            self.overrun |= counted && self.connected;
+            // What others leave lying is not held against who is there.
+            let lags = self.connected && !self.behind && self.holds(MAX_WAITING, MAX_WAITING_BYTES);
+            self.overrun |= counted && lags;
             return if self.overrun { Err(TooSlow) } else { Ok(None) };
         }
         let taken = Taken::default();
@@ -231,13 +222,19 @@ impl Outgoing {
     }
 
     fn is_full(&self, delivery: &Delivery) -> bool {
-        let (messages, bytes) =
-            if self.connected { (MAX_WAITING, MAX_WAITING_BYTES) } else { (MAX_AWAY, MAX_AWAY_BYTES) };
+        let (messages, bytes, own, all) = if self.connected {
+            (MAX_WAITING, MAX_WAITING_BYTES, OWN_BYTES, MAX_KEPT_BYTES)
+        } else {
+            (MAX_AWAY, MAX_AWAY_BYTES, OWN_AWAY_BYTES, MAX_KEPT_AWAY_BYTES)
+        };
         let is_kept = delivery.qos != QoS::AtMostOnce && delivery.life.is_none();
-        let others = self.kept.as_ref().filter(|_| is_kept && self.bytes >= OWN_BYTES);
-        self.waiting.len() >= messages
-            || self.bytes >= bytes
-            || others.is_some_and(|kept| kept.room.load(Ordering::Relaxed) >= MAX_KEPT_BYTES)
+        let others = self.kept.as_ref().filter(|_| is_kept && self.bytes >= own);
+        self.holds(messages, bytes) || others.is_some_and(|kept| kept.room.load(Ordering::Relaxed) >= all)
+    }
+
+    /// Whether so much waits, or more.
+    fn holds(&self, messages: usize, bytes: usize) -> bool {
+        self.waiting.len() >= messages || self.bytes >= bytes
     }
 
     /// Makes room where what waits is worth nothing any more.
@@ -282,6 +279,7 @@ impl Outgoing {
 
     /// The next message that may be sent now.
     pub fn next(&mut self) -> Option<Publish> {
+        self.behind &= self.holds(MAX_AWAY, MAX_AWAY_BYTES);
         loop {
             let first = self.waiting.front()?;
             if first.number != 0 {

@@ -5,19 +5,31 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{
     codec::{QoS, Subscription},
     kept::Outbox,
 };
+use crate::broker::router::A_FEW;
 use crate::model::{KeptSubscription, SessionId};
 
 /// A topic has at most this many levels: matching walks them one by one.
 pub const MAX_LEVELS: usize = 128;
 /// A topic or a filter has at most this many bytes.
 pub const MAX_TOPIC: usize = 1024;
+/// Bytes that all subscriptions take together: a hundred thousand of usual length.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Of these, so many are for clients that ask for a few: those with many must not shut them out.
+const RESERVE: usize = MAX_BYTES / 4;
+/// What a level that nobody else has takes beside its name: a place in a map that has room for four at least.
+const LEVEL_BYTES: usize = 512;
+/// What a subscriber takes here and in its session, beside the filter.
+const SUBSCRIBER_BYTES: usize = 256;
 
 /// A subscription that was granted.
 #[derive(Clone, Debug)]
@@ -58,7 +70,17 @@ pub struct Matching {
 
 /// The subscriptions of all sessions, as a tree of levels.
 #[derive(Default)]
-pub struct Subscriptions(RwLock<Node>);
+pub struct Subscriptions {
+    root: RwLock<Node>,
+    /// In bytes, with what is reserved.
+    taken: Arc<AtomicUsize>,
+}
+
+/// Room for filters that are about to be subscribed to, until they are.
+pub struct Reservation {
+    taken: Arc<AtomicUsize>,
+    bytes: usize,
+}
 
 #[derive(Default)]
 struct Node {
@@ -78,11 +100,20 @@ struct Subscriber {
 }
 
 impl Subscriptions {
+    pub fn reserve(&self) -> Reservation {
+        Reservation { taken: self.taken.clone(), bytes: 0 }
+    }
+
+    /// Whether there is room was asked of a reservation before, if need be.
     pub fn add(&self, whose: &Whose, held: &Held) {
         let Held { wanted: Subscription { filter, qos, no_local, retain_as_published, .. }, id, .. } = held;
-        let mut root = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let subscribers = root.subscribers(filter);
-        subscribers.retain(|subscriber| !subscriber.whose.is(whose));
+        let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = 0;
+        let subscribers = root.subscribers(filter, &mut taken);
+        if !take_out(subscribers, whose) {
+            taken += subscriber_bytes(filter);
+        }
+        self.taken.fetch_add(taken, Ordering::Relaxed);
         subscribers.push(Subscriber {
             whose: whose.clone(),
             qos: *qos,
@@ -93,13 +124,17 @@ impl Subscriptions {
     }
 
     pub fn remove(&self, whose: &Whose, filter: &str) {
-        let mut root = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        root.remove(whose, filter);
+        let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
+        let mut freed = 0;
+        if root.remove(whose, filter, &mut freed) {
+            freed += subscriber_bytes(filter);
+        }
+        self.taken.fetch_sub(freed, Ordering::Relaxed);
     }
 
     /// Whom a message is for that `origin` publishes on `topic`.
     pub fn matching(&self, topic: &str, origin: SessionId) -> Matching {
-        let root = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = Found { origin, linked: Vec::new(), filters: 0, kept: Vec::new() };
         root.collect(topic, true, &mut found);
         let Found { mut linked, filters, mut kept, .. } = found;
@@ -116,6 +151,25 @@ impl Subscriptions {
             same
         });
         Matching { linked: linked.len(), filters, kept }
+    }
+}
+
+impl Reservation {
+    /// Claims room for a filter of somebody who has asked for so many. False when there is none.
+    pub fn claim(&mut self, filter: &str, asked_for: usize) -> bool {
+        let levels = filter.split('/').map(level_bytes).sum::<usize>();
+        let bytes = levels + subscriber_bytes(filter);
+        let most = if asked_for <= A_FEW { MAX_BYTES } else { MAX_BYTES - RESERVE };
+        let more = |taken| Some(taken + bytes).filter(|taken| *taken <= most);
+        let room = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.bytes += if room { bytes } else { 0 };
+        room
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -190,33 +244,38 @@ impl Found {
 }
 
 impl Node {
-    fn subscribers(&mut self, filter: &str) -> &mut Vec<Subscriber> {
+    /// Counts the bytes of what has to be there for them.
+    fn subscribers(&mut self, filter: &str, taken: &mut usize) -> &mut Vec<Subscriber> {
         let (level, rest) = split(filter);
         if level == "#" {
             return &mut self.below;
         }
-        let node = self.levels.entry(level.to_owned()).or_default();
+        let node = self.levels.entry(level.to_owned()).or_insert_with(|| {
+            *taken += level_bytes(level);
+            Node::default()
+        });
         match rest {
-            Some(rest) => node.subscribers(rest),
+            Some(rest) => node.subscribers(rest, taken),
             None => &mut node.here,
         }
     }
 
-    /// Takes a subscriber out, and the branches that are empty then.
-    fn remove(&mut self, whose: &Whose, filter: &str) {
+    /// Takes a subscriber out, if it is there, and the branches that are empty then, whose bytes it counts.
+    fn remove(&mut self, whose: &Whose, filter: &str, freed: &mut usize) -> bool {
         let (level, rest) = split(filter);
         if level == "#" {
-            self.below.retain(|subscriber| !subscriber.whose.is(whose));
-            return;
+            return take_out(&mut self.below, whose);
         }
-        let Some(node) = self.levels.get_mut(level) else { return };
-        match rest {
-            Some(rest) => node.remove(whose, rest),
-            None => node.here.retain(|subscriber| !subscriber.whose.is(whose)),
-        }
+        let Some(node) = self.levels.get_mut(level) else { return false };
+        let removed = match rest {
+            Some(rest) => node.remove(whose, rest, freed),
+            None => take_out(&mut node.here, whose),
+        };
         if node.levels.is_empty() && node.here.is_empty() && node.below.is_empty() {
             self.levels.remove(level);
+            *freed += level_bytes(level);
         }
+        removed
     }
 
     fn collect(&self, topic: &str, first: bool, found: &mut Found) {
@@ -238,6 +297,21 @@ impl Node {
             }
         }
     }
+}
+
+/// Whether it was there.
+fn take_out(subscribers: &mut Vec<Subscriber>, whose: &Whose) -> bool {
+    let before = subscribers.len();
+    subscribers.retain(|subscriber| !subscriber.whose.is(whose));
+    subscribers.len() < before
+}
+
+fn level_bytes(level: &str) -> usize {
+    level.len() + LEVEL_BYTES
+}
+
+fn subscriber_bytes(filter: &str) -> usize {
+    filter.len() + SUBSCRIBER_BYTES
 }
 
 fn split(path: &str) -> (&str, Option<&str>) {
@@ -354,7 +428,38 @@ mod tests {
         assert_eq!(index.matching("a/b/c", SessionId(9)).linked, 0);
         index.remove(&first, "a/+");
         index.remove(&second, "a/b");
-        assert!(index.0.read().expect("no writer panics").levels.is_empty());
+        assert!(index.root.read().expect("no writer panics").levels.is_empty());
+    }
+
+    #[test]
+    fn who_asks_for_many_leaves_room_for_who_asks_for_few() {
+        let index = Subscriptions::default();
+        let deep = |n: usize| format!("{n}{}", "/x".repeat(MAX_LEVELS - 1));
+        let (mut many, mut few) = (index.reserve(), index.reserve());
+        let granted = (0..).take_while(|n| many.claim(&deep(*n), A_FEW + 1)).count();
+        let of_few = (0..).take_while(|n| few.claim(&deep(*n), A_FEW)).count();
+        assert_eq!((granted, of_few), (760, 254), "a filter of so many levels takes 66 KiB");
+        drop(many);
+        drop(few);
+        assert_eq!(index.taken.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_subscriptions_take_they_give_back() {
+        let index = Subscriptions::default();
+        let whose = [1, 2].map(|session| Whose::Linked(SessionId(session)));
+        let filters = ["#", "a", "a/#", "a/b/c", "a/b", "a/b/c"];
+        let mut taken = Vec::new();
+        for whose in &whose {
+            filters.iter().for_each(|filter| index.add(whose, &held(filter, false)));
+            taken.push(index.taken.load(Ordering::Relaxed));
+        }
+        let subscribers = 5 * SUBSCRIBER_BYTES + "#aa/#a/b/ca/b".len();
+        assert_eq!(taken, [3 * LEVEL_BYTES + 3 + subscribers, 3 * LEVEL_BYTES + 3 + 2 * subscribers]);
+        for whose in &whose {
+            filters.iter().for_each(|filter| index.remove(whose, filter));
+        }
+        assert_eq!(index.taken.load(Ordering::Relaxed), 0);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use super::Router;
 
 /// A client that asks for no more filters than these finds room in the reserve: a device has one or two, a dashboard as many as
 /// it has panels.
-const A_FEW: usize = 16;
+pub const A_FEW: usize = 16;
 
 /// To be kept until the link has subscribed.
 pub struct Claims {

@@ -6,7 +6,7 @@ use rumqttd::Notification;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
-    time::{Duration, Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Duration, Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tracing::{debug, error, info, warn};
 
@@ -25,7 +25,7 @@ const HUNG: u32 = 10;
 /// A router that is replaced may work off for so long what was to go in.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Links need so long to move at most, and then some.
-const RENEW_PAUSE: Duration = Duration::from_millis(400);
+const RENEW_PAUSE: Duration = Duration::from_millis(300);
 /// After so long without a message what a router keeps is given back.
 const IDLE: Duration = Duration::from_secs(2);
 /// After a router could not be built, for want of memory perhaps.
@@ -72,7 +72,7 @@ pub struct Keeper {
     announce: watch::Sender<u64>,
     /// What the router was found to work on, and how many ticks ago.
     works_on: Option<(u64, u32)>,
-    /// A router that was replaced, and may still have something for its links until the next tick.
+    /// A router that was replaced, and may still have something for its links.
     retired: Option<Running>,
     /// When that was.
     renewed: Instant,
@@ -110,6 +110,12 @@ impl Keeper {
                     Err(Dead) => self.rebuild(Reason::Stopped).await,
                 },
                 _ = pace.tick() => self.look().await,
+                () = sleep_until(self.renewed + RENEW_PAUSE), if self.retired.is_some() => {
+                    if let Some(retired) = self.retired.take() {
+                        self.tell_to_go(retired);
+                    }
+                    self.renew_if_full().await;
+                }
                 () = router.pressed.notified(), if settled => settled = false,
                 () = sleep(RING_PAUSE), if !settled => settled = self.settle(),
             }
@@ -139,11 +145,6 @@ impl Keeper {
 
     async fn look(&mut self) {
         self.going.retain_mut(|running| !running.ring());
-        if Instant::now() > self.renewed + RENEW_PAUSE
-            && let Some(retired) = self.retired.take()
-        {
-            self.tell_to_go(retired);
-        }
         let under_way = {
             let mut state = self.router.lock();
             state.trim(Instant::now());
@@ -167,7 +168,7 @@ impl Keeper {
     /// A router that answers and has taken in too much is replaced.
     async fn renew_if_full(&mut self) {
         let now = Instant::now();
-        if self.retired.is_some() && now < self.renewed + RENEW_PAUSE {
+        if self.retired.is_some() {
             return;
         }
         let reason = {
@@ -232,9 +233,7 @@ impl Keeper {
         metrics::counter!(LOST).increment(old.lost());
         self.begin(outlet, reason);
         self.renewed = Instant::now();
-        if let Some(before) = self.retired.replace(old) {
-            self.tell_to_go(before);
-        }
+        self.retired = Some(old);
     }
 
     /// Whoever has a link gets one to the router that runs now.

@@ -38,7 +38,7 @@ use self::{
 use super::front::codec::QoS;
 
 pub use self::{
-    claims::Claims,
+    claims::{A_FEW, Claims},
     header::{Header, Routed},
     keeper::{Keeper, REASONS, RETIRED},
     link::{Gone, Link},

@@ -1,14 +1,19 @@
 //! Sessions that outlive their connections, and the gateway.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use crosslink::broker::front::codec::{
     Code, Disconnect, Packet, Properties, Property, Publish,
     QoS::{self, AtLeastOnce, AtMostOnce, ExactlyOnce},
+    Subscribe,
 };
 use serde_json::Value;
 
-use crate::harness::{Client, House, client::ack, reading, until};
+use crate::harness::{
+    Client, House,
+    client::{ack, subscription},
+    reading, until,
+};
 
 const WEEK: u32 = 7 * 24 * 60 * 60;
 
@@ -370,4 +375,58 @@ async fn nothing_is_left_on_disk_of_a_session_that_was_forgotten() {
         if rows == 0 { Ok(()) } else { Err(Value::from(rows)) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_for_a_client_that_is_away_leaves_the_disk_at_the_next_start() {
+    let house = House::start().await;
+    let mut client = listener(&house).await;
+    client.subscribe("a", AtLeastOnce).await;
+    client.disconnect().await;
+    let mut publisher = house.client("publisher").connect_v5().await;
+    let mut fleeting = publisher.message("a", "1", AtLeastOnce, false);
+    fleeting.properties.push(Property::MessageExpiry(1));
+    publisher.publish_packet(&fleeting).await;
+    publisher.say("a", "2").await;
+    assert_eq!(house.rows("kept_messages").await, 2);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+
+    let house = house.restart().await;
+    until("one of them is left", async || match house.rows("kept_messages").await {
+        1 => Ok(()),
+        rows => Err(Value::from(rows)),
+    })
+    .await;
+    let mut client = listener(&house).await;
+    assert_eq!(all(&mut client).await, said(["2"], false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filters_of_persistent_sessions_end_where_memory_would() {
+    let house = House::start().await;
+    let lasting = |house: &House, id: &str| house.client(id).lasting(3_600);
+    // 66 KiB each, and three quarters of 64 MiB for who asks for many.
+    let mut client = lasting(&house, "listener").connect_v5().await;
+    let codes = subscribe_deep(&mut client, 0..1_000).await;
+    assert_eq!(codes.iter().position(|code| *code == Code::QUOTA_EXCEEDED), Some(760));
+    client.disconnect().await;
+
+    let house = house.restart().await;
+    let mut other = lasting(&house, "other").connect_v5().await;
+    assert!(subscribe_deep(&mut other, 900..1_000).await.iter().all(|code| code.is_failure()));
+    let few = subscribe_deep(&mut lasting(&house, "few").connect_v5().await, 900..916).await;
+    assert_eq!(few, [Code::GRANTED_QOS_1; 16]);
+    house.client("listener").connect_v5().await.disconnect().await;
+    assert_eq!(subscribe_deep(&mut other, 900..1_000).await, [Code::GRANTED_QOS_1; 100]);
+}
+
+async fn subscribe_deep(client: &mut Client, numbers: Range<usize>) -> Vec<Code> {
+    let deep = |n| subscription(&format!("{n}{}", "/x".repeat(127)), AtLeastOnce);
+    let (packet_id, properties) = (client.next_id(), Properties::none());
+    let subscribe = Subscribe { packet_id, properties, filters: numbers.map(deep).collect() };
+    client.send(&Packet::Subscribe(subscribe)).await;
+    match client.next().await {
+        Some(Packet::SubAck(suback)) => suback.codes,
+        other => panic!("expected SUBACK, got {other:?}"),
+    }
 }

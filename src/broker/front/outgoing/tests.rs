@@ -1,4 +1,5 @@
 use super::*;
+use crate::broker::front::kept::Outbox;
 
 fn delivery(qos: QoS) -> Delivery {
     Delivery {
@@ -73,16 +74,6 @@ fn a_slow_client_loses_qos_0_and_is_cut_at_qos_1() {
 }
 
 #[test]
-fn only_the_first_of_overlapping_copies_counts() {
-    let mut outgoing = Outgoing::new(None);
-    let first: Vec<bool> = [7, 7, 8, 7, 8]
-        .map(|number| outgoing.is_first_copy(number, if number == 7 { 3 } else { 2 }))
-        .to_vec();
-    assert_eq!(first, [true, false, true, false, false]);
-    assert!(outgoing.copies.is_empty());
-}
-
-#[test]
 fn what_a_persistent_session_has_not_acknowledged_is_sent_again_in_order() {
     let (mut outgoing, room) = persistent();
     outgoing.arrive(Some(2));
@@ -144,6 +135,42 @@ fn a_queue_of_the_last_run_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_expired_between_two_runs_is_not_taken_up() {
+    let message = |number, expires_at| {
+        let message = delivery(QoS::AtLeastOnce).kept(number, Taken::default());
+        KeptMessage { expires_at, ..message }
+    };
+    let messages = vec![message(7, Some(Timestamp(1))), message(8, None), message(9, Some(Timestamp(1)))];
+    let mut outgoing = Outgoing::kept(KeptId(1), Arc::default(), 0, messages);
+    assert_eq!((taken(&mut outgoing), outgoing.waiting.len()), (vec![7, 9], 1));
+    outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+    outgoing.arrive(None);
+    assert_eq!(sent(&mut outgoing), [(8, false), (10, false)]);
+}
+
+#[test]
+fn no_more_is_taken_up_than_there_may_have_been() {
+    let most = MAX_WAITING + WINDOW;
+    let messages =
+        (1..most as u64 + 3).map(|number| delivery(QoS::AtLeastOnce).kept(number, Taken::default()));
+    let mut outgoing = Outgoing::kept(KeptId(1), Arc::default(), 0, messages.collect());
+    assert_eq!(outgoing.waiting.len(), most);
+    assert_eq!(taken(&mut outgoing), [most as i64 + 1, most as i64 + 2]);
+}
+
+#[test]
+fn what_has_expired_goes_with_what_takes_its_place() {
+    let (outgoing, _) = persistent();
+    let outbox = Outbox::away(outgoing);
+    let fleeting = || Delivery { expires: Some(Instant::now()), ..delivery(QoS::AtLeastOnce) };
+    for _ in 0..MAX_AWAY {
+        assert_eq!(outbox.offer(fleeting()).len(), 1);
+    }
+    assert_eq!(outbox.offer(delivery(QoS::AtLeastOnce)).len(), MAX_AWAY + 1);
+    assert!(outbox.lock().keeps().is_empty());
+}
+
+#[test]
 fn a_client_that_is_away_finds_only_so_much() {
     let (mut outgoing, _) = persistent();
     for _ in 0..=MAX_AWAY {
@@ -167,13 +194,47 @@ fn what_has_expired_gives_its_place_to_what_comes() {
 #[test]
 fn each_persistent_session_has_some_room_of_its_own() {
     let (mut outgoing, room) = persistent();
-    room.store(MAX_KEPT_BYTES, Ordering::Relaxed);
-    outgoing.arrive(None);
-    let kept = (0..OWN_BYTES).take_while(|_| outgoing.push(delivery(QoS::AtLeastOnce)).is_ok()).count();
-    assert_eq!(kept, OWN_BYTES.div_ceil(size(&delivery(QoS::AtLeastOnce))));
+    let size = size(&delivery(QoS::AtLeastOnce));
+    for (bytes, own) in [(MAX_KEPT_AWAY_BYTES, OWN_AWAY_BYTES), (MAX_KEPT_BYTES, OWN_BYTES)] {
+        room.store(bytes, Ordering::Relaxed);
+        for _ in 0..OWN_BYTES {
+            outgoing.push(delivery(QoS::AtLeastOnce)).expect("nobody is cut for what waits for others");
+        }
+        assert_eq!(outgoing.waiting.len(), own.div_ceil(size));
+        outgoing.arrive(None);
+    }
     let command = Delivery { life: Some(COMMAND_LIFE), ..delivery(QoS::AtLeastOnce) };
     outgoing.push(command).expect("a command takes nothing of it");
-    assert!(outgoing.is_overrun(), "who is there and does not keep up is cut");
+    assert_eq!(outgoing.waiting.len(), OWN_BYTES.div_ceil(size) + 1);
+}
+
+#[test]
+fn who_is_there_gets_what_who_is_away_leaves() {
+    let (mut outgoing, room) = persistent();
+    outgoing.arrive(None);
+    room.store(MAX_KEPT_AWAY_BYTES, Ordering::Relaxed);
+    for _ in 0..MAX_WAITING {
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
+    }
+    assert_eq!(outgoing.waiting.len(), MAX_WAITING);
+}
+
+#[test]
+fn who_was_cut_for_being_behind_can_catch_up() {
+    let (mut outgoing, _) = persistent();
+    outgoing.arrive(None);
+    while outgoing.push(delivery(QoS::AtLeastOnce)).is_ok() {}
+    outgoing.leave();
+    outgoing.arrive(None);
+    for _ in 0..2 * MAX_AWAY {
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("it is not cut again");
+        for (id, _) in sent(&mut outgoing) {
+            outgoing.acknowledge(id);
+        }
+    }
+    assert_eq!(outgoing.owed(), (0, 0));
+    while outgoing.push(delivery(QoS::AtLeastOnce)).is_ok() {}
+    assert!(outgoing.is_overrun(), "once it has caught up, it is cut like any other");
 }
 
 #[test]

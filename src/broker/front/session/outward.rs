@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Messages taken from the router at a time, so that the socket gets its turn.
-const DRAIN: usize = 256;
+pub(super) const DRAIN: usize = 256;
 /// Filters that one client may subscribe to.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
 /// In one packet: each filter is work, and nobody else gets a turn meanwhile.
@@ -37,6 +37,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let id = subscribe.properties.subscription_ids().next();
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut granted = Vec::new();
+        // A persistent session may have asked for them earlier.
+        let asked_for = self.asked_for.max(self.subscriptions.len());
+        let mut reservation = self.front.subscriptions.reserve();
         let mut claims = self.front.router.claims();
         for mut subscription in subscribe.filters {
             subscription.qos = subscription.qos.min(QoS::AtLeastOnce);
@@ -45,9 +48,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
                 filter if !is_filter(filter) => Code::FILTER_INVALID,
                 _ if known.is_none() && self.subscriptions.len() >= MAX_SUBSCRIPTIONS => Code::QUOTA_EXCEEDED,
-                filter if self.kept.is_none() && !claims.claim(filter, self.asked_for) => {
-                    Code::QUOTA_EXCEEDED
-                }
+                filter if known.is_none() && !reservation.claim(filter, asked_for) => Code::QUOTA_EXCEEDED,
+                filter if self.kept.is_none() && !claims.claim(filter, asked_for) => Code::QUOTA_EXCEEDED,
                 _ => Code(subscription.qos.as_u8()),
             };
             codes.push(code);
@@ -79,6 +81,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         for (held, _) in &granted {
             self.front.subscriptions.add(&whose, held);
         }
+        drop(reservation);
         let mut keeps = Vec::new();
         if let Some(kept) = &self.kept {
             keeps.extend(granted.iter().map(|(held, _)| kept.keep(KeptChange::Subscribed(held.kept()))));
@@ -134,6 +137,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
             if let Some(link) = &mut self.link {
                 link.unsubscribe(filter);
+                if !self.subscriptions.is_empty() {
+                    self.heard.expect_copies();
+                }
             }
             codes.push(Code::SUCCESS);
         }
@@ -181,12 +187,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             return Ok(());
         }
         let (matching, Some(grant)) = self.granted(topic, header.origin, None) else { return Ok(()) };
-        let mut outgoing = self.outbox.lock();
-        if !outgoing.is_first_copy(header.number, matching) {
+        if !self.heard.is_first_copy(header.number, matching) {
             return Ok(());
         }
         self.heard.note(header.place);
-        outgoing.push(self.front.delivery(&header, topic, routed.payload, grant))?;
+        self.outbox.lock().push(self.front.delivery(&header, topic, routed.payload, grant))?;
         Ok(())
     }
 

@@ -1,13 +1,16 @@
 //! How a session comes to a link to the router, and to another one when the router was replaced.
 //!
 //! What no router brought it then takes from the tail, once: a command that a router was lost with is not sent again, and a
-//! message of QoS 0 is not either.
+//! message of QoS 0 is not either. What comes by several overlapping subscriptions is heard once.
 
 use std::collections::VecDeque;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::yield_now,
+};
 
-use super::{End, Session};
+use super::{End, Session, outward::DRAIN};
 use crate::broker::{
     front::codec::QoS,
     router::{Gone, Header, Missed},
@@ -15,8 +18,10 @@ use crate::broker::{
 
 /// Places that are told in one number.
 const WORD: u64 = u64::BITS as u64;
+/// A copy of a message comes before so many others went in, by far: 8 KiB of one bit each.
+const COPIES: u64 = 64 * 1024;
 
-/// What of the router's tail has come already.
+/// What has come already, of the router's tail and of what went in last.
 #[derive(Default)]
 pub struct Heard {
     /// A bit for each place in the tail.
@@ -25,6 +30,37 @@ pub struct Heard {
     gone: u64,
     /// Up to this number the tail was read: what comes by the link as well came twice.
     read: u64,
+    copies: Copies,
+}
+
+/// Which messages came, of the last that went in. Nothing is noted before subscriptions are known to overlap.
+#[derive(Default)]
+struct Copies {
+    /// A bit for each message, round and round.
+    words: Vec<u64>,
+    /// The word of the newest.
+    newest: u64,
+}
+
+impl Copies {
+    fn expect(&mut self) {
+        self.words.resize((COPIES / WORD) as usize, 0);
+    }
+
+    fn is_first(&mut self, number: u64) -> bool {
+        let (count, word) = (self.words.len() as u64, number / WORD);
+        if word + count <= self.newest || count == 0 {
+            return true;
+        }
+        for begun in (self.newest + 1..=word).take(self.words.len()) {
+            self.words[(begun % count) as usize] = 0;
+        }
+        self.newest = self.newest.max(word);
+        let (bits, bit) = (&mut self.words[(word % count) as usize], 1 << (number % WORD));
+        let first = *bits & bit == 0;
+        *bits |= bit;
+        first
+    }
 }
 
 impl Heard {
@@ -46,6 +82,19 @@ impl Heard {
     /// Whether the router brings what was taken from the tail before.
     pub fn came_by_the_tail(&self, header: &Header) -> bool {
         header.number <= self.read && self.has(header.place)
+    }
+
+    /// Whether this is the first copy of a message that comes by `matching` subscriptions at once.
+    pub fn is_first_copy(&mut self, number: u64, matching: usize) -> bool {
+        if matching > 1 {
+            self.copies.expect();
+        }
+        self.copies.is_first(number)
+    }
+
+    /// A subscription has ended: messages may still come by it, and by others as well.
+    pub fn expect_copies(&mut self) {
+        self.copies.expect();
     }
 
     /// The tail has nothing any more with a lower place than this.
@@ -101,17 +150,20 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         link.subscribe(&filters, &mut meanwhile).await?;
         self.link = Some(link);
         let missed = self.front.router.missed();
-        let caught_up = self.catch_up(&missed);
+        let caught_up = self.catch_up(&missed).await;
         self.heard.read = missed.last;
         Ok(caught_up.and_then(|()| meanwhile.into_iter().try_for_each(|routed| self.deliver(routed))))
     }
 
-    fn catch_up(&mut self, missed: &Missed) -> Result<(), End> {
+    async fn catch_up(&mut self, missed: &Missed) -> Result<(), End> {
         let outbox = self.outbox.clone();
         self.heard.trim(self.front.router.tail_begins());
-        let mut outgoing = outbox.lock();
         let mut resent = 0;
-        for entry in missed.entries() {
+        for (read, entry) in missed.entries().enumerate() {
+            if read % DRAIN == DRAIN - 1 {
+                // Each is compared with all subscriptions, and others want to go on.
+                yield_now().await;
+            }
             if self.heard.has(entry.place) {
                 continue;
             }
@@ -130,10 +182,42 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 delivery.life = Some(left);
             }
             self.heard.note(entry.place);
-            outgoing.push(delivery)?;
+            outbox.lock().push(delivery)?;
             resent += 1;
         }
         metrics::counter!("crosslink_router_resent_total").increment(resent);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_heard_once_however_many_copies_come() {
+        let mut heard = Heard::default();
+        assert!(
+            heard.is_first_copy(1, 1) && heard.copies.words.is_empty(),
+            "nothing overlaps, nothing is noted"
+        );
+        let first = [700, 700, 801, 700, 801].map(|number| heard.is_first_copy(number, 2));
+        assert_eq!(first, [true, false, true, false, false]);
+        for number in 1_000..1_000 + COPIES / 2 {
+            assert!(heard.is_first_copy(number, 2));
+        }
+        assert!(!heard.is_first_copy(700, 2), "those that came since have not displaced it");
+        for number in [10 * COPIES, 10 * COPIES + 700, 9 * COPIES + 800] {
+            assert!(heard.is_first_copy(number, 2), "{number} takes the place of none that was heard");
+            assert!(!heard.is_first_copy(number, 2));
+        }
+        assert!(heard.is_first_copy(700, 2), "too old to be known");
+    }
+
+    #[test]
+    fn a_copy_by_a_subscription_that_has_ended_counts() {
+        let mut heard = Heard::default();
+        heard.expect_copies();
+        assert_eq!([7, 7].map(|number| heard.is_first_copy(number, 1)), [true, false]);
     }
 }
