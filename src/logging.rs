@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The router logs each client that leaves as a fault. What is worth telling, the front tells.
-const QUIET: &str = "rumqttd=error,sea_orm_migration=warn";
+const QUIET: &str = "rumqttd=off,sea_orm_migration=warn";
 
 /// Starts logging for the whole process, once.
 pub fn start(config: &Config) {
