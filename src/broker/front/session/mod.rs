@@ -9,11 +9,12 @@ mod relink;
 
 use std::{
     collections::{HashMap, VecDeque},
+    io,
     net::SocketAddr,
     sync::Arc,
 };
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
@@ -52,8 +53,10 @@ const MAX_HELD_BYTES: usize = 1024 * 1024;
 const MAX_EXPLAINED: u32 = 1_280;
 /// Bytes that wait for the socket before more are made.
 const HIGH_WATER: usize = 64 * 1024;
-/// Bytes read at a time.
+/// Bytes for which there is space at least, and those that are read at a time: what they bring is dealt with before others have a
+/// turn.
 const READ: usize = 4 * 1024;
+const MAX_READ: usize = 16 * 1024;
 /// With less space than this, a new buffer. Small messages share one: each keeps its whole buffer
 /// until it is on disk.
 const LEAST_SPACE: usize = 1024;
@@ -264,7 +267,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                     Ok(()) => self.last_written = Instant::now(),
                     Err(_) => return End::SocketError,
                 },
-                read = self.reader.read_buf(&mut self.input), if reading => match read {
+                read = read(&mut self.reader, &mut self.input), if reading => match read {
                     Ok(0) => return End::Closed,
                     Ok(_) => self.last_heard = Instant::now(),
                     Err(_) => return End::SocketError,
@@ -302,7 +305,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             return None;
         }
         // What has come in counts, even if there was no time to read it: the whole machine may have slept.
-        match unconstrained(self.reader.read_buf(&mut self.input)).now_or_never() {
+        match unconstrained(read(&mut self.reader, &mut self.input)).now_or_never() {
             None => Some(End::Keepalive),
             Some(Ok(0)) => Some(End::Closed),
             Some(Ok(_)) => {
@@ -490,6 +493,10 @@ fn bare(packet_id: u16) -> Ack {
 
 fn protocol_error(what: &'static str) -> End {
     End::Refused(Code::PROTOCOL_ERROR, what)
+}
+
+async fn read(reader: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<usize> {
+    reader.read_buf(&mut input.limit(MAX_READ)).await
 }
 
 /// What messages that are held have waited for.
