@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    LOST, Router,
+    Router,
     link::{Dead, Outlet, RING_PAUSE},
     running::{Running, probed},
 };
@@ -206,7 +206,7 @@ impl Keeper {
         self.router.trouble.send_replace(Some("the router is being built anew"));
         let old = self.router.lock().replace(None);
         if let Some(mut old) = old {
-            metrics::counter!(LOST).increment(old.lost());
+            metrics::counter!("crosslink_router_lost_total").increment(old.lost());
             self.tell_to_go(old);
         }
         let (running, outlet) = loop {
@@ -230,7 +230,7 @@ impl Keeper {
         let Ok(Some((running, outlet))) = spawn_blocking(Running::start).await else { return };
         let Some(mut old) = self.router.lock().replace(Some(running)) else { return };
         let _ = timeout(LAST_WORDS, last_words(&mut old, &mut self.outlet)).await;
-        metrics::counter!(LOST).increment(old.lost());
+        metrics::counter!("crosslink_router_lost_total").increment(old.lost());
         self.begin(outlet, reason);
         self.renewed = Instant::now();
         self.retired = Some(old);

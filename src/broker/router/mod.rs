@@ -51,9 +51,6 @@ const LINK_PAUSE: Duration = Duration::from_millis(10);
 /// have not find it there.
 const MOVING: Duration = Duration::from_secs(5);
 
-/// Counts messages that are perhaps not heard.
-const LOST: &str = "crosslink_router_lost_total";
-
 /// The router cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the router does not start")]
@@ -288,7 +285,7 @@ impl Router {
     /// A link has moved, and may have missed what the tail had no room for: all that is counted, once.
     pub fn count_untold(&self) {
         let untold = std::mem::take(&mut self.lock().untold);
-        metrics::counter!(LOST).increment(untold);
+        metrics::counter!("crosslink_router_lost_total").increment(untold);
     }
 
     /// The number of the last message that went in.
