@@ -22,6 +22,7 @@ use crate::{
     http,
     hub::Hub,
     ingest::{Ingest, Parts},
+    memory,
     model::Pair,
     open_files,
     pages::Form,
@@ -132,6 +133,7 @@ impl Gateway {
         let retention = config
             .keep_commands
             .map(|keep| tokio::spawn(retention::run(kept, keep, left, remove, stopping.clone())));
+        tokio::spawn(memory::run(stopping.clone()));
         tokio::spawn(stopping.clone().run_until_cancelled_owned(tell_trouble(broker.trouble(), health)));
         let Doors { http, mqtt_addr, mqtt_ws_addr } = doors;
         let http_addr = http.as_ref().and_then(|socket| socket.local_addr().ok());

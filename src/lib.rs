@@ -47,6 +47,7 @@ pub mod simulator; //  the pair and a rig, as real MQTT clients
 // Floor 4, the house.
 pub mod http; //       joins the surfaces in one server
 pub mod open_files; // how many connections the system allows
+pub mod memory; //    what a flood took is given back
 pub mod gateway; //    start(Config) → Gateway; stop()
 pub mod logging; //    lines that a person can read, or JSON
 pub mod cli; //        the command line

@@ -12,10 +12,11 @@ use std::{
 const STRANGERS: [usize; 2] = [1, 3];
 
 /// Which modules may name a library.
-const DOORS: [(&str, &[&str]); 8] = [
+const DOORS: [(&str, &[&str]); 9] = [
     ("rumqttd", &["broker"]),
     ("rumqttc", &["broker", "simulator"]),
     ("rustix", &["open_files"]),
+    ("heap", &["memory"]),
     ("sea_orm", &["store"]),
     ("sea_orm_migration", &["store"]),
     ("sea_query", &["store"]),

@@ -28,9 +28,11 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const MANY_FILTERS: usize = 50;
 /// And so long at most: what went in meanwhile waits in the bridge.
 const LONGEST: Duration = Duration::from_millis(250);
-/// Filters that the router is told of before others get a turn: it compares a new one with every topic that it has had, which
-/// takes it milliseconds when there are many.
-const AT_A_TIME: usize = 16;
+/// The router compares a new filter with every topic that it has had. So many comparisons, tens of milliseconds on a PC, are made
+/// before others get a turn, but for a few filters at least.
+const COMPARISONS: usize = 400_000;
+const LEAST_AT_A_TIME: usize = 16;
+const MOST_AT_A_TIME: usize = 1_000;
 /// Nobody has ever subscribed to this.
 const NOBODYS: &str = "nobody's";
 
@@ -186,7 +188,10 @@ impl Link {
     /// Subscribes, and waits until the router has: what is published from then on comes. What comes by
     /// older subscriptions meanwhile is pushed.
     pub async fn subscribe(&mut self, filters: &[String], meanwhile: &mut Vec<Routed>) -> Result<(), Gone> {
-        for some in filters.chunks(AT_A_TIME) {
+        let at_a_time = self.router.comparisons_of_a_filter(self.generation).map_or(MOST_AT_A_TIME, |each| {
+            (COMPARISONS / each.max(1)).clamp(LEAST_AT_A_TIME, MOST_AT_A_TIME)
+        });
+        for some in filters.chunks(at_a_time) {
             let new: Vec<&String> = some.iter().filter(|filter| !self.filters.contains(*filter)).collect();
             self.router.took_filters(self.generation, &new);
             self.filters.extend(some.iter().cloned());

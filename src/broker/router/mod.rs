@@ -333,6 +333,11 @@ impl Router {
         }
     }
 
+    /// How many topics the router of this generation has had.
+    fn comparisons_of_a_filter(&self, generation: u64) -> Option<usize> {
+        self.with(generation, |running| running.topics())
+    }
+
     fn took_filters(&self, generation: u64, filters: &[&String]) {
         self.with(generation, |running| {
             filters.iter().for_each(|filter| running.took_filter(self.hash(filter), filter));

@@ -234,6 +234,11 @@ impl Running {
         }
     }
 
+    /// How many it has had.
+    pub fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
     pub fn has_too_many_topics(&self, limits: &Limits) -> bool {
         self.topics.len() >= limits.topics || self.topic_bytes >= limits.topic_bytes
     }
