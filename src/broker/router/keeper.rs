@@ -133,7 +133,7 @@ impl Keeper {
         let crowded = state.is_crowded(&self.router.limits, Instant::now());
         drop(state);
         if !crowded {
-            self.router.crowded.send_if_modified(|was| std::mem::take(was));
+            self.router.crowded.send_if_modified(std::mem::take);
         }
         if !rung {
             self.router.pressed.notify_one();
