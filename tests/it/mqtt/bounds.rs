@@ -259,7 +259,7 @@ async fn what_waits_for_a_stalled_client_is_listed_and_bounded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_last_is_kept_whoever_waits_for_room_on_the_way_to_the_disk() {
     const TOPICS: usize = 20;
-    const MIB: [u8; 1024 * 1024 - 1] = [b'x'; 1024 * 1024 - 1];
+    static MIB: [u8; 1024 * 1024 - 1] = [b'x'; 1024 * 1024 - 1];
     let house = House::start().await;
     let (mut filler, mut first) = (house.somebody("filler").await, house.somebody("first").await);
     let (mut others, mut crowd) = (Vec::new(), Vec::new());
