@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often is looked at what is taken, and how seldom when giving back gave nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-const SELDOM: Duration = Duration::from_secs(60);
+const SELDOM: Duration = Duration::from_secs(10);
 /// So much more than at the quietest moment is worth the milliseconds that giving back costs; in KiB.
 const WORTH_KIB: u64 = 8 * 1024;
 
