@@ -215,10 +215,9 @@ impl Kind {
     }
 }
 
-/// There is one of each, in the table.
 impl PartialEq for Kind {
     fn eq(&self, other: &Kind) -> bool {
-        ptr::eq(self, other)
+        ptr::eq(self, other) || self.name == other.name
     }
 }
 
@@ -291,7 +290,10 @@ impl Kinds {
     pub const ALL: Kinds = Kinds(u64::MAX >> (64 - KINDS.len()));
 
     pub fn of(kind: &Kind) -> Kinds {
-        KINDS.iter().position(|one| one == kind).map_or(Kinds::NONE, |index| Kinds(1 << index))
+        // Most are those of the table itself.
+        let itself = KINDS.iter().position(|one| ptr::eq(one, kind));
+        let index = itself.or_else(|| KINDS.iter().position(|one| one == kind));
+        index.map_or(Kinds::NONE, |index| Kinds(1 << index))
     }
 
     pub fn has(self, kind: &Kind) -> bool {
