@@ -3,6 +3,7 @@
 //! One task does everything for a client: it reads, writes, drains the client's link to the router and
 //! acknowledges what has become history. It never waits for one of these while another could go on.
 
+mod end;
 mod inward;
 mod outward;
 mod relink;
@@ -23,11 +24,12 @@ use tokio::{
 };
 use tracing::info;
 
+pub use self::end::{End, Farewell};
 use self::relink::Heard;
 use super::{
     FanOut, Front, Incoming,
     clients::Place,
-    codec::{self, Ack, Code, Connect, Malformed, Packet, Properties, Property, Version, Will},
+    codec::{self, Ack, Code, Connect, Packet, Properties, Property, Version, Will},
     kept::{Kept, MAX_EXPIRY, Memory, Outbox, Resumed},
     outgoing::TooSlow,
     subscriptions::{Held, Whose},
@@ -60,42 +62,6 @@ const MAX_READ: usize = 16 * 1024;
 /// With less space than this, a new buffer. Small messages share one: each keeps its whole buffer
 /// until it is on disk.
 const LEAST_SPACE: usize = 1024;
-/// Why a session ends.
-pub enum End {
-    Disconnect {
-        with_will: bool,
-        /// How long its session is to outlive the connection, if it says so anew; in seconds.
-        expiry: Option<u32>,
-    },
-    Closed,
-    SocketError,
-    Keepalive,
-    Takeover(SessionId),
-    /// The client broke the protocol or does not keep up.
-    Refused(Code, &'static str),
-    Shutdown,
-}
-
-impl From<Malformed> for End {
-    fn from(malformed: Malformed) -> End {
-        End::Refused(malformed.code, malformed.what)
-    }
-}
-
-impl From<TooSlow> for End {
-    fn from(TooSlow: TooSlow) -> End {
-        End::Refused(Code::QUOTA_EXCEEDED, "the client does not keep up with its subscriptions")
-    }
-}
-
-/// What a client is told at the end of its session.
-pub struct Farewell {
-    pub code: Code,
-    /// Absent where the code says it all.
-    pub reason: Option<&'static str>,
-    /// Its packets have room for reasons.
-    pub explained: bool,
-}
 
 /// An acknowledgement that goes out once everything before it has.
 struct Unsettled {
