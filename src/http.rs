@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// Connections at a time, WebSockets among them: a team of five with a page each has some fifty.
-const MAX_CONNECTIONS: usize = 1_024;
+pub const MAX_CONNECTIONS: usize = 1_024;
 /// A connection on which the head of a request has not come for so long is closed, be it slow or idle.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// After the system refused a connection, for want of file descriptors perhaps.

@@ -16,16 +16,17 @@ const WORTH_KIB: u64 = 8 * 1024;
 
 /// Gives memory back, until the gateway stops.
 pub async fn run(stopping: CancellationToken) {
-    let (mut least, mut pause) = (u64::MAX, LOOK_EVERY);
+    // Not on Linux, perhaps. Looked at before the first flood can have begun.
+    let Some(mut least) = resident() else { return };
+    let mut pause = LOOK_EVERY;
     loop {
         tokio::select! {
             () = sleep(pause) => {}
             () = stopping.cancelled() => return,
         }
-        // Not on Linux, perhaps.
         let Some(before) = resident() else { return };
         pause = LOOK_EVERY;
-        if before > least.saturating_add(WORTH_KIB) {
+        if before > least + WORTH_KIB {
             let _ = spawn_blocking(heap::trim).await;
             let after = resident().unwrap_or(before);
             if before - after.min(before) < WORTH_KIB {

@@ -3,13 +3,14 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Beside the places of clients: 1024 connections of HTTP, 512 before CONNECT, 512 clients that replace themselves, and 128
-/// for the database and the gateway itself.
-const BESIDE_CLIENTS: u64 = 1_024 + 512 + 512 + 128;
+use crate::{broker::front::MAX_OTHERS, http};
+
+/// For the database, listeners and the gateway itself.
+const OWN: usize = 128;
 
 /// Raises the limit, which is 1024 as a rule, as far as so many clients need it and the system lets it be raised.
 pub fn raise(clients: usize) {
-    let needed = clients as u64 + BESIDE_CLIENTS;
+    let needed = (clients + MAX_OTHERS + http::MAX_CONNECTIONS + OWN) as u64;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // What is absent has no end.
     let Some(current) = current.filter(|current| *current < needed) else { return };

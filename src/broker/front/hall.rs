@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::model::SessionId;
 
 /// Connections that wait: as many devices may come at once after a power cut, and each costs a task and a socket.
-const MAX_WAITING: usize = 512;
+pub const MAX_WAITING: usize = 512;
 /// Places beyond all others, for clients that replace a connection of their own: as many can ask at once.
-const MAX_HEIRS: usize = MAX_WAITING;
+pub const MAX_HEIRS: usize = MAX_WAITING;
 
 /// Counts everybody who is here.
 pub struct Hall {

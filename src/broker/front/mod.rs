@@ -65,6 +65,8 @@ pub use self::websocket::Allowance;
 
 /// Clients that are connected at a time, however many are asked for.
 pub const MAX_CONNECTIONS: usize = config::MAX_CONNECTIONS;
+/// Connections beside those: who has not said CONNECT, and who replaces a connection of its own.
+pub const MAX_OTHERS: usize = hall::MAX_WAITING + hall::MAX_HEIRS;
 /// The longest payload in the gateway's namespaces: what is kept must be small enough to be kept.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
 

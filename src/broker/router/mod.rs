@@ -333,7 +333,7 @@ impl Router {
         }
     }
 
-    /// How many topics the router of this generation has had.
+    /// How many topics the router of this generation has had: it compares each with a new filter.
     fn comparisons_of_a_filter(&self, generation: u64) -> Option<usize> {
         self.with(generation, |running| running.topics())
     }

@@ -287,6 +287,10 @@ fn serve(requests: &Mutex<mpsc::Receiver<Request>>, connect: impl Fn(&str) -> Op
     loop {
         let request = requests.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((name, reply)) = request else { return };
+        if reply.is_closed() {
+            // Nobody waits for it any more: the router was replaced, and may not even answer.
+            continue;
+        }
         if let Some(link) = connect(&format!("c{name}"))
             && let Err((mut inlet, _)) = reply.send(link)
         {
