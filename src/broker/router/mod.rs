@@ -333,9 +333,9 @@ impl Router {
         }
     }
 
-    /// How many topics the router of this generation has had: it compares each with a new filter.
-    fn comparisons_of_a_filter(&self, generation: u64) -> Option<usize> {
-        self.with(generation, |running| running.topics())
+    /// How many topics the router of this generation has had, if it is the one that runs.
+    fn topics(&self, generation: u64) -> usize {
+        self.with(generation, |running| running.topics()).unwrap_or_default()
     }
 
     fn took_filters(&self, generation: u64, filters: &[&String]) {
@@ -394,11 +394,17 @@ impl State {
         self.tail.trim(now);
         if !self.is_moving(now) {
             self.bridge = Tail::default();
+            if let Some(running) = &mut self.running {
+                running.has_moved();
+            }
         }
     }
 
     /// Puts another router in the place of the one that runs, or none for now.
-    fn replace(&mut self, running: Option<Running>) -> Option<Running> {
+    fn replace(&mut self, mut running: Option<Running>) -> Option<Running> {
+        if let (Some(new), Some(old)) = (&mut running, &self.running) {
+            new.succeeds(old);
+        }
         if self.running.is_some() {
             self.first = self.number + 1;
             self.bridge = Tail::default();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crosslink::broker::front::codec::{
     Code, Disconnect, Packet, Properties, Property,
-    QoS::{AtLeastOnce, AtMostOnce},
+    QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce},
     Subscribe,
 };
 use reqwest::Method;
@@ -205,6 +205,34 @@ async fn a_client_has_a_thousand_subscriptions_and_no_more() {
     assert_eq!(client.subscribe("a/7", AtLeastOnce).await, Code::GRANTED_QOS_1, "it has this one");
     client.unsubscribe("a/8").await;
     assert_eq!(client.subscribe("one/too/many", AtMostOnce).await, Code::GRANTED_QOS_0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_qos_2_messages_wait_to_be_released_than_connack_says() {
+    let house = House::start().await;
+    let mut client = house.client("client").connect_v5().await;
+    assert_eq!(client.connack.properties.receive_maximum(), Some(1_000));
+    let mut older = house.somebody("older").await;
+    for _ in 0..1_000 {
+        for one in [&mut client, &mut older] {
+            let message = one.message("a", "x", ExactlyOnce, false);
+            one.send(&Packet::Publish(message.clone())).await;
+            assert_eq!(one.pubrec(message.packet_id).await, Code::SUCCESS);
+        }
+    }
+    client.release(1).await;
+    for one in [&mut client, &mut older] {
+        let message = one.message("a", "x", ExactlyOnce, false);
+        one.send(&Packet::Publish(message.clone())).await;
+        assert_eq!(
+            one.pubrec(message.packet_id).await,
+            Code::SUCCESS,
+            "it was released, or not told how many"
+        );
+    }
+    let one_too_many = client.message("a", "x", ExactlyOnce, false);
+    client.send(&Packet::Publish(one_too_many)).await;
+    assert_eq!(client.ended().await, Some(Code::RECEIVE_MAXIMUM_EXCEEDED));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{End, Relief, Session, Unsettled, bare, protocol_error};
+use super::{End, MAX_UNSETTLED, Relief, Session, Unsettled, bare, protocol_error};
 use crate::{
     broker::{
         Inbound, Input,
@@ -16,10 +16,19 @@ use crate::{
     model::{Keep, KeptChange, RejectionReason, Timestamp},
 };
 
-/// QoS 2 messages of one client that may wait to be released: more than the ids that a well-behaved one uses at a time.
+/// QoS 2 messages of one client that may wait to be released, where it cannot be told how many: more than the ids that a
+/// well-behaved one uses at a time.
 const MAX_UNRELEASED: usize = 4_096;
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
+    fn receive_maximum(&self) -> usize {
+        match self.version {
+            Version::V4 => MAX_UNRELEASED,
+            // CONNACK says so.
+            Version::V5 => MAX_UNSETTLED,
+        }
+    }
+
     pub(super) fn receive(&mut self, publish: Publish, fan_out: &mut FanOut) -> Result<(), End> {
         if publish.properties.topic_alias().is_some() {
             return Err(End::Refused(Code::TOPIC_ALIAS_INVALID, "topic aliases are not supported"));
@@ -50,7 +59,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                     self.answer_after(Packet::PubRec(bare(packet_id)), Vec::new(), *written);
                     return Ok(());
                 }
-                None if self.received.len() >= MAX_UNRELEASED => {
+                None if self.received.len() >= self.receive_maximum() => {
                     return Err(End::Refused(
                         Code::RECEIVE_MAXIMUM_EXCEEDED,
                         "more QoS 2 messages came than may wait to be released",

@@ -32,7 +32,7 @@ use super::{
     codec::{self, Ack, Code, Connect, Packet, Properties, Property, Version, Will},
     kept::{Kept, MAX_EXPIRY, Memory, Outbox, Resumed},
     outgoing::TooSlow,
-    subscriptions::{Held, Whose},
+    subscriptions::{Held, Whose, levels},
     vitals::Vitals,
     writer::Writer,
 };
@@ -102,6 +102,8 @@ pub struct Session<R, W> {
     link: Option<Link>,
     heard: Heard,
     subscriptions: Vec<Held>,
+    /// Of all their filters together.
+    levels: usize,
     /// Filters that it ever asked for.
     asked_for: usize,
     unsettled: VecDeque<Unsettled>,
@@ -159,6 +161,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             lasting,
             link: None,
             heard: Heard::default(),
+            levels: memory.subscriptions.iter().map(|held| levels(&held.wanted.filter)).sum(),
             subscriptions: memory.subscriptions,
             asked_for: 0,
             unsettled: VecDeque::new(),

@@ -10,10 +10,10 @@ use tokio::{
     task::yield_now,
 };
 
-use super::{End, Session, outward::DRAIN};
+use super::{End, Session};
 use crate::broker::{
     front::codec::QoS,
-    router::{Gone, Header, Missed},
+    router::{Gone, Header, Link, Missed},
 };
 
 /// Places that are told in one number.
@@ -121,7 +121,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Gets a link to the router that runs now, for all subscriptions, and what was missed.
     pub(super) async fn relink(&mut self, mut gone: Gone) -> Result<(), End> {
-        // The router that runs now waits for those who have not moved: this one has when it has heard what it missed.
+        // Publishers wait for those who have not moved, when they have to.
         let mut old = None;
         loop {
             match gone {
@@ -131,25 +131,24 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             if self.subscriptions.is_empty() {
                 return Ok(());
             }
-            match self.try_relink().await {
-                Ok(done) => {
-                    if old.is_some() {
-                        self.front.router.count_untold();
-                    }
-                    return done;
-                }
+            match self.try_relink(&mut old).await {
+                Ok(done) => return done,
                 Err(again) => gone = again,
             }
         }
     }
 
-    async fn try_relink(&mut self) -> Result<Result<(), End>, Gone> {
+    async fn try_relink(&mut self, old: &mut Option<Link>) -> Result<Result<(), End>, Gone> {
         let filters: Vec<String> = self.subscriptions.iter().map(|held| held.wanted.filter.clone()).collect();
         let mut link = self.front.router.link().await?;
         let mut meanwhile = Vec::new();
         link.subscribe(&filters, &mut meanwhile).await?;
         self.link = Some(link);
         let missed = self.front.router.missed();
+        // What goes in from now on comes by the new one.
+        if old.take().is_some() {
+            self.front.router.count_untold();
+        }
         let caught_up = self.catch_up(&missed).await;
         self.heard.read = missed.last;
         Ok(caught_up.and_then(|()| meanwhile.into_iter().try_for_each(|routed| self.deliver(routed))))
@@ -158,10 +157,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     async fn catch_up(&mut self, missed: &Missed) -> Result<(), End> {
         let outbox = self.outbox.clone();
         self.heard.trim(self.front.router.tail_begins());
-        let mut resent = 0;
+        let (at_a_time, mut resent) = (self.at_a_time(), 0);
         for (read, entry) in missed.entries().enumerate() {
-            if read % DRAIN == DRAIN - 1 {
-                // Each is compared with all subscriptions, and others want to go on.
+            if read % at_a_time == at_a_time - 1 {
                 yield_now().await;
             }
             if self.heard.has(entry.place) {
