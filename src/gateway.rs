@@ -28,7 +28,7 @@ use crate::{
     pages::Form,
     registry::Registry,
     replays::Replays,
-    retention, simulator,
+    rest, retention, simulator,
     store::{self, Journal},
 };
 
@@ -56,6 +56,10 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Gateway, Error> {
         let config = Arc::new(config);
         open_files::raise(config.max_connections);
+        if let Listen::At(_) = config.http {
+            // Before the first message can come.
+            rest::begin_counting();
+        }
         let (store, journal) = store::open(&config.database, config.durability).await?;
         let (intake, inputs) = broker::intake();
         let sessions = store.kept_sessions().await?;

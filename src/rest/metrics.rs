@@ -59,7 +59,7 @@ const COUNTERS: [(&str, &str); 18] = [
 ];
 
 /// Begins to count, once in a process.
-pub fn install() {
+pub fn begin_counting() {
     RECORDER.get_or_init(|| {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), &COMMIT_BUCKETS)

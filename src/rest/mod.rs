@@ -25,7 +25,7 @@ use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn, routing::get}
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use commands::{IDEMPOTENCY_KEY, PREFER, PREFERENCE_APPLIED};
-pub use metrics::upkeep;
+pub use metrics::{begin_counting, upkeep};
 
 use self::etag::{Tagged, unless_seen};
 use crate::{app::App, broker::front::MAX_PAYLOAD};
@@ -34,7 +34,6 @@ use crate::{app::App, broker::front::MAX_PAYLOAD};
 const MAX_BODY: usize = 64 * 1024;
 
 pub fn router(app: App) -> Router {
-    metrics::install();
     let document = openapi();
     Router::from(routes())
         .route("/api/openapi.json", get(async || Tagged(document)))
