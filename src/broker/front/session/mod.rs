@@ -188,10 +188,13 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let outbox = self.outbox.clone();
         let watch = sleep_until(self.deadline());
         tokio::pin!(watch);
-        // Who has waited for room has a turn, however quickly others fill it.
-        let mut its_turn = false;
+        let mut waits = None;
         loop {
-            let crowded = !std::mem::take(&mut its_turn) && self.front.router.is_crowded();
+            let crowd = self.front.router.crowd();
+            // Who has waited for room has a turn, however quickly others filled it again.
+            let waited = waits.is_some_and(|since| crowd.eased > since);
+            let crowded = crowd.is_there && !waited;
+            waits = crowded.then(|| waits.unwrap_or(crowd.eased));
             if !crowded && let Err(end) = self.handle_input().await {
                 return end;
             }
@@ -220,7 +223,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 successor = place.taken() => return End::Takeover(successor),
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
                 relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
-                () = self.front.router.roomy(), if crowded => its_turn = true,
+                () = self.front.router.eased(waits.unwrap_or_default()), if crowded => {}
                 () = self.front.intake.calm(), if behind => {}
                 () = outbox.arrived(), if self.kept.is_some() => {}
                 routed = outward::next(&mut self.link), if self.link.is_some() => {

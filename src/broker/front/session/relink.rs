@@ -13,7 +13,7 @@ use tokio::{
 use super::{End, Session};
 use crate::broker::{
     front::codec::QoS,
-    router::{Gone, Header, Link, Missed},
+    router::{Gone, Header, Missed},
 };
 
 /// Places that are told in one number.
@@ -121,7 +121,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Gets a link to the router that runs now, for all subscriptions, and what was missed.
     pub(super) async fn relink(&mut self, mut gone: Gone) -> Result<(), End> {
-        // Publishers wait for those who have not moved, when they have to.
+        // The router that runs now waits for those who have not moved: this one has when it has heard what it missed. Else it would
+        // have to catch up for ever.
         let mut old = None;
         loop {
             match gone {
@@ -131,24 +132,25 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             if self.subscriptions.is_empty() {
                 return Ok(());
             }
-            match self.try_relink(&mut old).await {
-                Ok(done) => return done,
+            match self.try_relink().await {
+                Ok(done) => {
+                    if old.is_some() {
+                        self.front.router.count_untold();
+                    }
+                    return done;
+                }
                 Err(again) => gone = again,
             }
         }
     }
 
-    async fn try_relink(&mut self, old: &mut Option<Link>) -> Result<Result<(), End>, Gone> {
+    async fn try_relink(&mut self) -> Result<Result<(), End>, Gone> {
         let filters: Vec<String> = self.subscriptions.iter().map(|held| held.wanted.filter.clone()).collect();
         let mut link = self.front.router.link().await?;
         let mut meanwhile = Vec::new();
         link.subscribe(&filters, &mut meanwhile).await?;
         self.link = Some(link);
         let missed = self.front.router.missed();
-        // What goes in from now on comes by the new one.
-        if old.take().is_some() {
-            self.front.router.count_untold();
-        }
         let caught_up = self.catch_up(&missed).await;
         self.heard.read = missed.last;
         Ok(caught_up.and_then(|()| meanwhile.into_iter().try_for_each(|routed| self.deliver(routed))))
