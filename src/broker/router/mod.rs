@@ -105,7 +105,8 @@ pub struct Router {
     state: Mutex<State>,
     /// The generation that links are to belong to. Closed when the gateway stops.
     moved: watch::Receiver<u64>,
-    crowd: watch::Sender<Crowd>,
+    /// More waits for the router than it should.
+    crowded: watch::Sender<bool>,
     trouble: watch::Sender<Option<&'static str>>,
     /// The place of the oldest message in the tail.
     tail_begins: AtomicU64,
@@ -115,15 +116,6 @@ pub struct Router {
     epoch: Instant,
     hasher: RandomState,
     limits: Limits,
-}
-
-/// Whether more waits for the router than it should.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Crowd {
-    /// Publishers should wait.
-    pub is_there: bool,
-    /// How often that has come to an end.
-    pub eased: u64,
 }
 
 struct State {
@@ -172,7 +164,7 @@ impl Router {
         let router = Arc::new(Router {
             state: Mutex::new(state),
             moved,
-            crowd: watch::Sender::default(),
+            crowded: watch::Sender::new(false),
             trouble: watch::Sender::new(None),
             tail_begins: AtomicU64::new(0),
             pressed: Notify::new(),
@@ -200,7 +192,7 @@ impl Router {
         let rung = running.feed();
         drop(state);
         if crowded {
-            self.set_crowded(true);
+            self.crowded.send_if_modified(|was| !std::mem::replace(was, true));
         }
         if !rung {
             self.pressed.notify_one();
@@ -285,7 +277,7 @@ impl Router {
                 state.moving = Instant::now();
                 let crowded = state.is_crowded(&self.limits, state.moving);
                 drop(state);
-                self.set_crowded(crowded);
+                self.crowded.send_if_modified(|was| std::mem::replace(was, crowded) != crowded);
             }
         }
     }
@@ -311,23 +303,15 @@ impl Router {
         Claims::new(self.clone())
     }
 
-    pub fn crowd(&self) -> Crowd {
-        *self.crowd.borrow()
+    /// Whether publishers should wait.
+    pub fn is_crowded(&self) -> bool {
+        *self.crowded.borrow()
     }
 
-    /// Waits until publishers need not wait any more, or did not have to for a moment since it had eased so often.
-    pub async fn eased(&self, since: u64) {
+    /// Waits until publishers need not.
+    pub async fn roomy(&self) {
         // The sender lives as long as this does.
-        let _ = self.crowd.subscribe().wait_for(|crowd| !crowd.is_there || crowd.eased > since).await;
-    }
-
-    fn set_crowded(&self, crowded: bool) {
-        self.crowd.send_if_modified(|crowd| {
-            let changes = crowd.is_there != crowded;
-            crowd.is_there = crowded;
-            crowd.eased += u64::from(changes && !crowded);
-            changes
-        });
+        let _ = self.crowded.subscribe().wait_for(|crowded| !crowded).await;
     }
 
     /// What is wrong with the router, while something is.
@@ -349,9 +333,9 @@ impl Router {
         }
     }
 
-    /// How many topics the router of this generation has had, if it is the one that runs.
-    fn topics(&self, generation: u64) -> usize {
-        self.with(generation, |running| running.topics()).unwrap_or_default()
+    /// How many topics the router of this generation has had: it compares each with a new filter.
+    fn comparisons_of_a_filter(&self, generation: u64) -> Option<usize> {
+        self.with(generation, |running| running.topics())
     }
 
     fn took_filters(&self, generation: u64, filters: &[&String]) {
@@ -410,17 +394,11 @@ impl State {
         self.tail.trim(now);
         if !self.is_moving(now) {
             self.bridge = Tail::default();
-            if let Some(running) = &mut self.running {
-                running.has_moved();
-            }
         }
     }
 
     /// Puts another router in the place of the one that runs, or none for now.
-    fn replace(&mut self, mut running: Option<Running>) -> Option<Running> {
-        if let (Some(new), Some(old)) = (&mut running, &self.running) {
-            new.succeeds(old);
-        }
+    fn replace(&mut self, running: Option<Running>) -> Option<Running> {
         if self.running.is_some() {
             self.first = self.number + 1;
             self.bridge = Tail::default();
@@ -460,15 +438,11 @@ mod tests {
         let (router, keeper) = Router::start(Limits::default()).expect("it starts");
         let mut many = (0..10_000).map(|_| message(QoS::AtMostOnce, "a".into())).collect();
         router.publish(&mut many);
-        let crowd = router.crowd();
-        assert!(crowd.is_there);
+        assert!(router.is_crowded());
         let keeper = tokio::spawn(keeper.run());
-        router.eased(crowd.eased).await;
-        assert!(!router.crowd().is_there);
+        router.roomy().await;
+        assert!(!router.is_crowded());
         keeper.abort();
-        router.publish(&mut (0..10_000).map(|_| message(QoS::AtMostOnce, "a".into())).collect());
-        assert!(router.crowd().is_there);
-        router.eased(crowd.eased).await;
     }
 
     #[tokio::test]
