@@ -61,7 +61,7 @@ use crate::{
     },
 };
 
-pub use self::websocket::Allowance;
+pub use self::{subscriptions::levels, websocket::Allowance};
 
 /// Clients that are connected at a time, however many are asked for.
 pub const MAX_CONNECTIONS: usize = config::MAX_CONNECTIONS;

@@ -346,7 +346,12 @@ pub fn is_filter(filter: &str) -> bool {
 }
 
 fn fits(path: &str) -> bool {
-    (1..=MAX_TOPIC).contains(&path.len()) && path.bytes().filter(|byte| *byte == b'/').count() < MAX_LEVELS
+    (1..=MAX_TOPIC).contains(&path.len()) && levels(path) <= MAX_LEVELS
+}
+
+/// How many levels a topic or a filter has.
+pub fn levels(path: &str) -> usize {
+    1 + path.bytes().filter(|byte| *byte == b'/').count()
 }
 
 /// Whether a message on `topic` belongs to `filter`. Both are valid.

@@ -17,8 +17,10 @@ const MAX_WAITING_WORK: usize = 4 * RATION_WORK;
 /// A message that waits.
 pub struct Portion {
     pub publish: Publish,
-    /// Levels of filters that the router compares to find out whom it is for.
-    pub work: usize,
+    /// In the logs of so many filters it will stand.
+    pub filters: usize,
+    /// Its topic is compared with every filter.
+    pub new: bool,
     /// It is not sent again when the router is lost with it.
     pub fleeting: bool,
 }
@@ -33,7 +35,9 @@ struct Ration {
 pub struct Feed {
     waiting: VecDeque<Portion>,
     bytes: usize,
-    work: usize,
+    /// The filters of those that wait, and those of them with a new topic.
+    filters: usize,
+    new: usize,
     ration: Option<Ration>,
     last: u64,
     /// Fleeting messages that wait or are not answered.
@@ -43,13 +47,15 @@ pub struct Feed {
 impl Feed {
     pub fn push(&mut self, portion: Portion) {
         self.bytes += bytes(&portion.publish);
-        self.work += portion.work;
+        self.filters += portion.filters;
+        self.new += usize::from(portion.new);
         self.fleeting += u64::from(portion.fleeting);
         self.waiting.push_back(portion);
     }
 
-    /// The next ration and its number, unless the router still works on the last one or nothing waits.
-    pub fn next(&mut self) -> Option<(Vec<Publish>, u64)> {
+    /// The next ration and its number, unless the router still works on the last one or nothing waits. So many levels are compared
+    /// with a new topic.
+    pub fn next(&mut self, levels: usize) -> Option<(Vec<Publish>, u64)> {
         if self.ration.is_some() || self.waiting.is_empty() {
             return None;
         }
@@ -60,12 +66,13 @@ impl Feed {
             && let Some(portion) = self.waiting.pop_front()
         {
             size += bytes(&portion.publish);
-            work += portion.work;
+            work += work_of(portion.filters, usize::from(portion.new), levels) + 1;
+            self.filters -= portion.filters;
+            self.new -= usize::from(portion.new);
             fleeting += u64::from(portion.fleeting);
             publishes.push(portion.publish);
         }
         self.bytes -= size;
-        self.work -= work;
         Some((publishes, self.begin(fleeting)))
     }
 
@@ -92,9 +99,10 @@ impl Feed {
         self.ration.as_ref().map(|ration| ration.number)
     }
 
-    /// Whether publishers should wait.
-    pub fn is_full(&self) -> bool {
-        self.waiting.len() >= MAX_WAITING || self.bytes >= MAX_WAITING_BYTES || self.work >= MAX_WAITING_WORK
+    /// Whether publishers should wait, when so many levels are compared with a new topic.
+    pub fn is_full(&self, levels: usize) -> bool {
+        let work = work_of(self.filters, self.new, levels);
+        self.waiting.len() >= MAX_WAITING || self.bytes >= MAX_WAITING_BYTES || work >= MAX_WAITING_WORK
     }
 
     pub fn is_idle(&self) -> bool {
@@ -107,6 +115,10 @@ impl Feed {
     }
 }
 
+fn work_of(filters: usize, new: usize, levels: usize) -> usize {
+    filters + new * levels
+}
+
 fn bytes(publish: &Publish) -> usize {
     publish.topic.len() + publish.payload.len()
 }
@@ -116,32 +128,32 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn portion(bytes: usize, work: usize, fleeting: bool) -> Portion {
+    fn portion(bytes: usize, new: bool, fleeting: bool) -> Portion {
         let publish = Publish::new(Bytes::from_static(b"m/t"), vec![0; bytes].into(), false);
-        Portion { publish, work, fleeting }
+        Portion { publish, filters: 1, new, fleeting }
     }
 
     #[test]
     fn a_ration_is_bounded_and_the_next_waits_for_its_answer() {
         let mut feed = Feed::default();
-        (0..RATION + 1).for_each(|_| feed.push(portion(1, 1, true)));
-        let (first, number) = feed.next().expect("a ration");
+        (0..RATION + 1).for_each(|_| feed.push(portion(1, false, true)));
+        let (first, number) = feed.next(0).expect("a ration");
         assert_eq!(first.len(), RATION);
-        assert!(feed.next().is_none() && feed.nothing().is_none());
+        assert!(feed.next(0).is_none() && feed.nothing().is_none());
         assert!(!feed.answered(number + 1) && feed.answered(number));
-        assert_eq!(feed.next().map(|(rest, _)| rest.len()), Some(1));
+        assert_eq!(feed.next(0).map(|(rest, _)| rest.len()), Some(1));
         assert_eq!((feed.lost(), feed.is_idle()), (1, true));
     }
 
     #[test]
     fn a_ration_is_bounded_by_bytes_and_by_work() {
-        for (size, work) in [(RATION_BYTES / 2, 0), (0, RATION_WORK / 2)] {
+        for (size, new, levels) in [(RATION_BYTES / 2, false, 0), (0, true, RATION_WORK / 2)] {
             let mut feed = Feed::default();
-            (0..8).for_each(|_| feed.push(portion(size, work, false)));
-            assert!(feed.is_full());
-            let (ration, number) = feed.next().expect("a ration");
+            (0..8).for_each(|_| feed.push(portion(size, new, false)));
+            assert!(feed.is_full(levels));
+            let (ration, number) = feed.next(levels).expect("a ration");
             assert_eq!(ration.len(), 2);
-            assert!(feed.answered(number) && !feed.is_full());
+            assert!(feed.answered(number) && !feed.is_full(levels));
         }
     }
 }

@@ -133,7 +133,7 @@ impl Keeper {
         let crowded = state.is_crowded(&self.router.limits, Instant::now());
         drop(state);
         if !crowded {
-            self.router.crowded.send_if_modified(std::mem::take);
+            self.router.set_crowded(false);
         }
         if !rung {
             self.router.pressed.notify_one();
@@ -242,7 +242,7 @@ impl Keeper {
         self.outlet = outlet;
         self.works_on = None;
         self.announce.send_replace(generation);
-        self.router.crowded.send_replace(false);
+        self.router.set_crowded(false);
         self.router.pressed.notify_one();
         metrics::counter!("crosslink_router_rebuilds_total", "reason" => reason.name()).increment(1);
     }

@@ -19,6 +19,7 @@ use super::{
     Router,
     header::{PREFIX, Routed},
 };
+use crate::broker::front::levels;
 
 /// After the router had no ear for a ring. Its queue holds a thousand of them.
 pub const RING_PAUSE: Duration = Duration::from_millis(1);
@@ -28,11 +29,9 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const MANY_FILTERS: usize = 50;
 /// And so long at most: what went in meanwhile waits in the bridge.
 const LONGEST: Duration = Duration::from_millis(250);
-/// The router compares a new filter with every topic that it has had. So many comparisons, tens of milliseconds on a PC, are made
-/// before others get a turn, but for a few filters at least.
-const COMPARISONS: usize = 400_000;
-const LEAST_AT_A_TIME: usize = 16;
-const MOST_AT_A_TIME: usize = 1_000;
+/// The router compares a new filter with every topic that it has had, level by level. So many are compared before others get a
+/// turn, some hundredths of a second on a PC, but for one filter at least.
+const LEVELS_AT_A_TIME: usize = 4_000_000;
 /// Nobody has ever subscribed to this.
 const NOBODYS: &str = "nobody's";
 
@@ -188,10 +187,11 @@ impl Link {
     /// Subscribes, and waits until the router has: what is published from then on comes. What comes by
     /// older subscriptions meanwhile is pushed.
     pub async fn subscribe(&mut self, filters: &[String], meanwhile: &mut Vec<Routed>) -> Result<(), Gone> {
-        let at_a_time = self.router.comparisons_of_a_filter(self.generation).map_or(MOST_AT_A_TIME, |each| {
-            (COMPARISONS / each.max(1)).clamp(LEAST_AT_A_TIME, MOST_AT_A_TIME)
-        });
-        for some in filters.chunks(at_a_time) {
+        let mut rest = filters;
+        while !rest.is_empty() {
+            let topics = self.router.topics(self.generation);
+            let (some, others) = rest.split_at(at_a_time(rest, topics));
+            rest = others;
             let new: Vec<&String> = some.iter().filter(|filter| !self.filters.contains(*filter)).collect();
             self.router.took_filters(self.generation, &new);
             self.filters.extend(some.iter().cloned());
@@ -304,6 +304,18 @@ impl Heard {
             Heard::Subscribed | Heard::Nothing => None,
         }
     }
+}
+
+/// How many of these filters, of which there are some, the router may be told at once when it has had so many topics.
+fn at_a_time(filters: &[String], topics: usize) -> usize {
+    let mut left = LEVELS_AT_A_TIME;
+    let fits = |filter: &&String| {
+        let work = topics * levels(filter);
+        let fits = work <= left;
+        left = left.saturating_sub(work);
+        fits
+    };
+    filters.iter().take_while(fits).count().max(1)
 }
 
 /// Waits until this generation of the router is not the current one any more.

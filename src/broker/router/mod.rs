@@ -105,8 +105,7 @@ pub struct Router {
     state: Mutex<State>,
     /// The generation that links are to belong to. Closed when the gateway stops.
     moved: watch::Receiver<u64>,
-    /// More waits for the router than it should.
-    crowded: watch::Sender<bool>,
+    crowd: watch::Sender<Crowd>,
     trouble: watch::Sender<Option<&'static str>>,
     /// The place of the oldest message in the tail.
     tail_begins: AtomicU64,
@@ -116,6 +115,15 @@ pub struct Router {
     epoch: Instant,
     hasher: RandomState,
     limits: Limits,
+}
+
+/// Whether more waits for the router than it should.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crowd {
+    /// Publishers should wait.
+    pub is_there: bool,
+    /// How often that has come to an end.
+    pub eased: u64,
 }
 
 struct State {
@@ -164,7 +172,7 @@ impl Router {
         let router = Arc::new(Router {
             state: Mutex::new(state),
             moved,
-            crowded: watch::Sender::new(false),
+            crowd: watch::Sender::default(),
             trouble: watch::Sender::new(None),
             tail_begins: AtomicU64::new(0),
             pressed: Notify::new(),
@@ -192,7 +200,7 @@ impl Router {
         let rung = running.feed();
         drop(state);
         if crowded {
-            self.crowded.send_if_modified(|was| !std::mem::replace(was, true));
+            self.set_crowded(true);
         }
         if !rung {
             self.pressed.notify_one();
@@ -277,7 +285,7 @@ impl Router {
                 state.moving = Instant::now();
                 let crowded = state.is_crowded(&self.limits, state.moving);
                 drop(state);
-                self.crowded.send_if_modified(|was| std::mem::replace(was, crowded) != crowded);
+                self.set_crowded(crowded);
             }
         }
     }
@@ -303,15 +311,23 @@ impl Router {
         Claims::new(self.clone())
     }
 
-    /// Whether publishers should wait.
-    pub fn is_crowded(&self) -> bool {
-        *self.crowded.borrow()
+    pub fn crowd(&self) -> Crowd {
+        *self.crowd.borrow()
     }
 
-    /// Waits until publishers need not.
-    pub async fn roomy(&self) {
+    /// Waits until publishers need not wait any more, or did not have to for a moment since it had eased so often.
+    pub async fn eased(&self, since: u64) {
         // The sender lives as long as this does.
-        let _ = self.crowded.subscribe().wait_for(|crowded| !crowded).await;
+        let _ = self.crowd.subscribe().wait_for(|crowd| !crowd.is_there || crowd.eased > since).await;
+    }
+
+    fn set_crowded(&self, crowded: bool) {
+        self.crowd.send_if_modified(|crowd| {
+            let changes = crowd.is_there != crowded;
+            crowd.is_there = crowded;
+            crowd.eased += u64::from(changes && !crowded);
+            changes
+        });
     }
 
     /// What is wrong with the router, while something is.
@@ -333,9 +349,9 @@ impl Router {
         }
     }
 
-    /// How many topics the router of this generation has had: it compares each with a new filter.
-    fn comparisons_of_a_filter(&self, generation: u64) -> Option<usize> {
-        self.with(generation, |running| running.topics())
+    /// How many topics the router of this generation has had, if it is the one that runs.
+    fn topics(&self, generation: u64) -> usize {
+        self.with(generation, |running| running.topics()).unwrap_or_default()
     }
 
     fn took_filters(&self, generation: u64, filters: &[&String]) {
@@ -394,11 +410,17 @@ impl State {
         self.tail.trim(now);
         if !self.is_moving(now) {
             self.bridge = Tail::default();
+            if let Some(running) = &mut self.running {
+                running.has_moved();
+            }
         }
     }
 
     /// Puts another router in the place of the one that runs, or none for now.
-    fn replace(&mut self, running: Option<Running>) -> Option<Running> {
+    fn replace(&mut self, mut running: Option<Running>) -> Option<Running> {
+        if let (Some(new), Some(old)) = (&mut running, &self.running) {
+            new.succeeds(old);
+        }
         if self.running.is_some() {
             self.first = self.number + 1;
             self.bridge = Tail::default();
@@ -438,11 +460,15 @@ mod tests {
         let (router, keeper) = Router::start(Limits::default()).expect("it starts");
         let mut many = (0..10_000).map(|_| message(QoS::AtMostOnce, "a".into())).collect();
         router.publish(&mut many);
-        assert!(router.is_crowded());
+        let crowd = router.crowd();
+        assert!(crowd.is_there);
         let keeper = tokio::spawn(keeper.run());
-        router.roomy().await;
-        assert!(!router.is_crowded());
+        router.eased(crowd.eased).await;
+        assert!(!router.crowd().is_there);
         keeper.abort();
+        router.publish(&mut (0..10_000).map(|_| message(QoS::AtMostOnce, "a".into())).collect());
+        assert!(router.crowd().is_there);
+        router.eased(crowd.eased).await;
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use super::{
     feed::{Feed, Portion},
     link::{Inlet, Outlet, wanted},
 };
-use crate::broker::front::MAX_CONNECTIONS;
+use crate::broker::front::{MAX_CONNECTIONS, levels};
 
 /// Links that the router can hold: twice the connections of the front, so that those that leave and
 /// those that come never meet the limit.
@@ -59,6 +59,8 @@ pub struct Running {
     live_filters: usize,
     live_units: usize,
     units: usize,
+    /// What those cost that links are about to bring from the router before.
+    expected: usize,
     /// Bytes of messages that it may still keep.
     logged: usize,
 }
@@ -108,6 +110,7 @@ impl Running {
             live_filters: 0,
             live_units: 0,
             units: 0,
+            expected: 0,
             logged: 0,
         };
         Some((running, outlet))
@@ -148,16 +151,31 @@ impl Running {
     pub fn put(&mut self, publish: Publish, topic: u64, filters: usize, fleeting: bool) {
         let new = self.topics.insert(topic);
         self.topic_bytes += if new { publish.topic.len() } else { 0 };
-        // It compares a new topic with every filter that it has had, and keeps a log for those that nobody has any more.
-        let work = filters + if new { self.units * LEVELS } else { 1 };
+        // It keeps a log for those that nobody has any more, too.
         let logs = filters + self.filters.len() - self.live_filters;
         self.logged += publish.topic.len() + publish.payload.len() + MESSAGE_BYTES + logs * ENTRY_BYTES;
-        self.feed.push(Portion { publish, work, fleeting });
+        self.feed.push(Portion { publish, filters, new, fleeting });
+    }
+
+    /// It compares a new topic with so many levels: of every filter that it has had, or will have soon.
+    fn levels(&self) -> usize {
+        self.units.max(self.expected) * LEVELS
+    }
+
+    /// Takes the place of another, whose links will come: until then no more goes in than can go in with all their filters, each
+    /// of which is compared with what is there already.
+    pub fn succeeds(&mut self, old: &Running) {
+        self.expected = old.live_units.max(old.expected);
+    }
+
+    /// Whoever was to come has, or comes late.
+    pub fn has_moved(&mut self) {
+        self.expected = 0;
     }
 
     /// Gives it what waits, unless it still works on what it was given before. False when it has no ear for that.
     pub fn feed(&mut self) -> bool {
-        if let Some((publishes, number)) = self.feed.next() {
+        if let Some((publishes, number)) = self.feed.next(self.levels()) {
             publishes.into_iter().for_each(|publish| self.inlet.put(Packet::Publish(publish, None)));
             self.put_probe(number);
         }
@@ -198,7 +216,7 @@ impl Running {
 
     /// Whether publishers should wait.
     pub fn is_crowded(&self, limits: &Limits) -> bool {
-        self.feed.is_full() || self.logged >= 2 * limits.logged_bytes
+        self.feed.is_full(self.levels()) || self.logged >= 2 * limits.logged_bytes
     }
 
     /// Whether a filter may be subscribed to that perhaps nobody has yet, and so much room is free after that.
@@ -273,7 +291,7 @@ impl Running {
 
 /// What a filter costs.
 fn units(filter: &str) -> usize {
-    filter.split('/').count().div_ceil(LEVELS)
+    levels(filter).div_ceil(LEVELS)
 }
 
 /// The number of a probe that has come back.

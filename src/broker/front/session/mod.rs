@@ -32,7 +32,7 @@ use super::{
     codec::{self, Ack, Code, Connect, Packet, Properties, Property, Version, Will},
     kept::{Kept, MAX_EXPIRY, Memory, Outbox, Resumed},
     outgoing::TooSlow,
-    subscriptions::{Held, Whose},
+    subscriptions::{Held, Whose, levels},
     vitals::Vitals,
     writer::Writer,
 };
@@ -102,6 +102,8 @@ pub struct Session<R, W> {
     link: Option<Link>,
     heard: Heard,
     subscriptions: Vec<Held>,
+    /// Of all their filters together.
+    levels: usize,
     /// Filters that it ever asked for.
     asked_for: usize,
     unsettled: VecDeque<Unsettled>,
@@ -159,6 +161,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             lasting,
             link: None,
             heard: Heard::default(),
+            levels: memory.subscriptions.iter().map(|held| levels(&held.wanted.filter)).sum(),
             subscriptions: memory.subscriptions,
             asked_for: 0,
             unsettled: VecDeque::new(),
@@ -185,10 +188,13 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let outbox = self.outbox.clone();
         let watch = sleep_until(self.deadline());
         tokio::pin!(watch);
-        // Who has waited for room has a turn, however quickly others fill it.
-        let mut its_turn = false;
+        let mut waits = None;
         loop {
-            let crowded = !std::mem::take(&mut its_turn) && self.front.router.is_crowded();
+            let crowd = self.front.router.crowd();
+            // Who has waited for room has a turn, however quickly others filled it again.
+            let waited = waits.is_some_and(|since| crowd.eased > since);
+            let crowded = crowd.is_there && !waited;
+            waits = crowded.then(|| waits.unwrap_or(crowd.eased));
             if !crowded && let Err(end) = self.handle_input().await {
                 return end;
             }
@@ -217,7 +223,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 successor = place.taken() => return End::Takeover(successor),
                 () = settled.changed(), if !self.unsettled.is_empty() => self.acknowledge(),
                 relief = relief(&self.front, &self.held), if !self.held.is_empty() => self.relieve(relief),
-                () = self.front.router.roomy(), if crowded => its_turn = true,
+                () = self.front.router.eased(waits.unwrap_or_default()), if crowded => {}
                 () = self.front.intake.calm(), if behind => {}
                 () = outbox.arrived(), if self.kept.is_some() => {}
                 routed = outward::next(&mut self.link), if self.link.is_some() => {

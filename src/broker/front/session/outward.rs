@@ -13,7 +13,7 @@ use crate::{
                 self, Code, Packet, Properties, QoS, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
             },
             outgoing::{Delivery, TooSlow},
-            subscriptions::{Grant, Held, is_filter, matches},
+            subscriptions::{Grant, Held, is_filter, levels, matches},
         },
         router::{Gone, Link, Routed},
     },
@@ -21,7 +21,9 @@ use crate::{
 };
 
 /// Messages taken from the router at a time, so that the socket gets its turn.
-pub(super) const DRAIN: usize = 256;
+const DRAIN: usize = 256;
+/// Levels of filters that these are compared with: ten milliseconds on a PC, in which one of its threads does nothing else.
+const LEVELS_AT_A_TIME: usize = 1_000_000;
 /// Filters that one client may subscribe to.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
 /// In one packet: each filter is work, and nobody else gets a turn meanwhile.
@@ -62,7 +64,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             let held = Held { wanted: subscription, id, since };
             match known {
                 Some(at) => self.subscriptions[at] = held.clone(),
-                None => self.subscriptions.push(held.clone()),
+                None => {
+                    self.levels += levels(&held.wanted.filter);
+                    self.subscriptions.push(held.clone());
+                }
             }
             granted.push((held, new));
         }
@@ -131,6 +136,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 continue;
             };
             self.subscriptions.remove(at);
+            self.levels -= levels(filter);
             self.front.subscriptions.remove(&self.whose(), filter);
             if let Some(kept) = &self.kept {
                 keeps.push(kept.keep(KeptChange::Unsubscribed { filter: filter.clone() }));
@@ -162,13 +168,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     /// Takes what the router has for this client.
     pub(super) fn drain(&mut self, first: Option<Routed>) -> Result<(), End> {
         self.heard.trim(self.front.router.tail_begins());
+        let at_a_time = self.at_a_time();
         let mut routed = first;
         for taken in 1.. {
             if let Some(message) = routed {
                 self.deliver(message)?;
             }
             // Looked at before the next is taken: what is taken is delivered.
-            if taken == DRAIN {
+            if taken == at_a_time {
                 break;
             }
             match self.link.as_mut().and_then(Link::try_next) {
@@ -177,6 +184,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             }
         }
         Ok(())
+    }
+
+    /// Messages that are compared with all subscriptions before others get a turn.
+    pub(super) fn at_a_time(&self) -> usize {
+        (LEVELS_AT_A_TIME / self.levels.max(1)).clamp(1, DRAIN)
     }
 
     pub(super) fn deliver(&mut self, routed: Routed) -> Result<(), End> {

@@ -10,7 +10,7 @@ use tokio::{
     task::yield_now,
 };
 
-use super::{End, Session, outward::DRAIN};
+use super::{End, Session};
 use crate::broker::{
     front::codec::QoS,
     router::{Gone, Header, Missed},
@@ -121,7 +121,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Gets a link to the router that runs now, for all subscriptions, and what was missed.
     pub(super) async fn relink(&mut self, mut gone: Gone) -> Result<(), End> {
-        // The router that runs now waits for those who have not moved: this one has when it has heard what it missed.
+        // The router that runs now waits for those who have not moved: this one has when it has heard what it missed. Else it would
+        // have to catch up for ever.
         let mut old = None;
         loop {
             match gone {
@@ -158,10 +159,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     async fn catch_up(&mut self, missed: &Missed) -> Result<(), End> {
         let outbox = self.outbox.clone();
         self.heard.trim(self.front.router.tail_begins());
-        let mut resent = 0;
+        let (at_a_time, mut resent) = (self.at_a_time(), 0);
         for (read, entry) in missed.entries().enumerate() {
-            if read % DRAIN == DRAIN - 1 {
-                // Each is compared with all subscriptions, and others want to go on.
+            if read % at_a_time == at_a_time - 1 {
                 yield_now().await;
             }
             if self.heard.has(entry.place) {
