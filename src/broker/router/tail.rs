@@ -115,11 +115,11 @@ impl Missed {
         Missed { lasting: tail.blocks(), fleeting: bridge.blocks(), first, last, epoch }
     }
 
-    /// The messages that are not too old, in the order in which they went in.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    /// The messages that went in after this number and are not too old, in that order.
+    pub fn entries(&self, after: u64) -> impl Iterator<Item = &Entry> {
         let now = Instant::now();
-        let mut lasting = self.lasting.iter().flat_map(|block| &block.entries).peekable();
-        let mut fleeting = self.fleeting.iter().flat_map(|block| &block.entries).peekable();
+        let mut lasting = later(&self.lasting, after).peekable();
+        let mut fleeting = later(&self.fleeting, after).peekable();
         let in_order = iter::from_fn(move || match (lasting.peek(), fleeting.peek()) {
             (Some(one), Some(other)) if other.number < one.number => fleeting.next(),
             (Some(_), _) => lasting.next(),
@@ -131,6 +131,12 @@ impl Missed {
     pub fn read(&self, entry: &Entry) -> Option<Routed> {
         Routed::of(entry.topic.clone(), entry.payload.clone(), self.epoch)
     }
+}
+
+fn later(blocks: &[Arc<Block>], after: u64) -> impl Iterator<Item = &Entry> {
+    let passed =
+        blocks.partition_point(|block| block.entries.last().is_some_and(|last| last.number <= after));
+    blocks[passed..].iter().flat_map(|block| &block.entries).filter(move |entry| entry.number > after)
 }
 
 impl Entry {
@@ -150,7 +156,8 @@ mod tests {
     }
 
     fn numbers(tail: &Tail) -> Vec<u64> {
-        Missed::of(tail, &Tail::default(), 0, 0, Instant::now()).entries().map(|entry| entry.number).collect()
+        let missed = Missed::of(tail, &Tail::default(), 0, 0, Instant::now());
+        missed.entries(0).map(|entry| entry.number).collect()
     }
 
     #[test]
@@ -169,6 +176,23 @@ mod tests {
             tail.push(entry(number, now, 1024 * 1024));
         }
         assert!(tail.bytes <= MAX_BYTES && numbers(&tail).last() == Some(&99));
+    }
+
+    #[test]
+    fn what_went_in_before_is_passed_over() {
+        let now = Instant::now();
+        let [mut lasting, mut fleeting] = [Tail::default(), Tail::default()];
+        let all = 1..=3 * BLOCK as u64;
+        all.clone().for_each(|number| {
+            if number % 3 == 0 { &mut fleeting } else { &mut lasting }.push(entry(number, now, 1))
+        });
+        let missed = Missed::of(&lasting, &fleeting, 0, 0, now);
+        for after in all {
+            assert!(
+                missed.entries(after).map(|entry| entry.number).eq(after + 1..=3 * BLOCK as u64),
+                "{after}"
+            );
+        }
     }
 
     #[test]

@@ -191,12 +191,14 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let mut waits = None;
         loop {
             let crowd = self.front.router.crowd();
-            // Who has waited for room has a turn, however quickly others filled it again.
-            let waited = waits.is_some_and(|since| crowd.eased > since);
-            let crowded = crowd.is_there && !waited;
-            waits = crowded.then(|| waits.unwrap_or(crowd.eased));
+            // Who has waited for room has a turn, however quickly others filled it again, and until something was handled.
+            let crowded = crowd.is_there && *waits.get_or_insert(crowd.eased) == crowd.eased;
+            let came = self.input.len();
             if !crowded && let Err(end) = self.handle_input().await {
                 return end;
+            }
+            if self.input.len() < came {
+                waits = None;
             }
             self.fill_output();
             let (queued, in_flight) = {

@@ -160,7 +160,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let outbox = self.outbox.clone();
         self.heard.trim(self.front.router.tail_begins());
         let (at_a_time, mut resent) = (self.at_a_time(), 0);
-        for (read, entry) in missed.entries().enumerate() {
+        // Who has just subscribed has missed nothing.
+        let since = self.subscriptions.iter().map(|held| held.since).min().unwrap_or(u64::MAX);
+        for (read, entry) in missed.entries(since).enumerate() {
             if read % at_a_time == at_a_time - 1 {
                 yield_now().await;
             }
