@@ -512,7 +512,7 @@ mod tests {
         assert!(matches!(link.subscribe(&["#".to_owned()], &mut Vec::new()).await, Err(Gone::Moved)));
         router.publish(&mut both());
         let missed = router.missed();
-        let numbers: Vec<u64> = missed.entries().map(|entry| entry.number).collect();
+        let numbers: Vec<u64> = missed.entries(0).map(|entry| entry.number).collect();
         assert_eq!((numbers, missed.first, missed.last), (vec![2, 3, 4], 3, 4));
         let mut link = router.link().await.expect("another link");
         keeper.abort();
