@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    time::{Duration, Instant},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 use tracing::{debug, info, warn};
 
@@ -34,6 +34,10 @@ use crate::{
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest CONNECT, in bytes: a will of 64 KiB, the most that there can be, and names beside it.
 pub const MAX_CONNECT: usize = 128 * 1024;
+/// A client that has to go may write on for so long, and so much, at a time so much of that is read.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_UNHEARD: usize = 1024 * 1024;
+const SIP: usize = 4 * 1024;
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
 
@@ -46,14 +50,16 @@ where
     let Arrival { session: id, peer, deadline, waiting } = arrival;
     let mut input = BytesMut::new();
     let mut writer = Writer::new(writer);
-    let connect = tokio::time::timeout_at(deadline, first_packet(&mut reader, &mut input));
+    let connect = timeout_at(deadline, first_packet(&mut reader, &mut input));
     let connect = match waiting.meanwhile(connect).await {
         None => return debug!(%peer, "{peer} gives way before it has said CONNECT"),
         Some(Ok(Ok(connect))) => connect,
         Some(Ok(Err((code, why)))) => {
             debug!(%peer, "refused a connection from {peer}: {why}");
             if code == Code::UNSUPPORTED_VERSION {
-                waiting.meanwhile(writer.finish(&refusal(code, None, false), Version::V4)).await;
+                let farewell =
+                    part(&front, &mut reader, &mut writer, refusal(code, None, false), Version::V4);
+                waiting.meanwhile(farewell).await;
             }
             return;
         }
@@ -66,7 +72,8 @@ where
         Ok(passed) => passed,
         Err((code, why)) => {
             debug!(%peer, client_id = connect.client_id, "refused {:?} from {peer}: {code}", connect.client_id);
-            waiting.meanwhile(writer.finish(&refusal(code, why, explained), version)).await;
+            let farewell = part(&front, &mut reader, &mut writer, refusal(code, why, explained), version);
+            waiting.meanwhile(farewell).await;
             return;
         }
     };
@@ -85,12 +92,8 @@ where
             let ended = Ended { session: id, client_id, address, at, end, will_published: false, successor };
             front.intake.send(Input::Ended(ended));
             writer.send(&Packet::ConnAck(accepted), version);
-            return writer
-                .finish(
-                    &Farewell { code: Code::SESSION_TAKEN_OVER, reason: None, explained }.packet(),
-                    version,
-                )
-                .await;
+            let farewell = Farewell { code: Code::SESSION_TAKEN_OVER, reason: None, explained };
+            return part(&front, &mut reader, &mut writer, farewell.packet(), version).await;
         }
     };
     front.intake.send(Input::Started(Started {
@@ -114,14 +117,38 @@ where
     }
     writer.send(&Packet::ConnAck(accepted), version);
     let who = Who { session: id, client_id, peer, vitals, expiry, lasting: asked > 0 };
-    let mut session = Session::new(front, who, &connect, resumed, reader, input, writer);
+    let mut session = Session::new(front.clone(), who, &connect, resumed, reader, input, writer);
     let end = session.run(&mut place).await;
-    let (mut writer, farewell) = session.end(end, connect.will);
+    let (mut reader, mut writer, farewell) = session.end(end, connect.will);
     // The next connection of this client need not wait until this one has heard why it ended.
     drop(place);
     if let Some(farewell) = farewell {
-        writer.finish(&farewell.packet(), version).await;
+        part(&front, &mut reader, &mut writer, farewell.packet(), version).await;
     }
+}
+
+/// Says the last packet, and hears the client out: were the connection closed with bytes unread, it would be reset, and the client
+/// might never read why it has to go.
+async fn part(
+    front: &Front,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut Writer<impl AsyncWrite + Unpin>,
+    last: Packet,
+    version: Version,
+) {
+    writer.finish(&last, version).await;
+    let mut unheard = BytesMut::with_capacity(SIP);
+    let rest = async {
+        let mut heard = 0;
+        while heard < MAX_UNHEARD {
+            unheard.clear();
+            match reader.read_buf(&mut (&mut unheard).limit(SIP)).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => heard += read,
+            }
+        }
+    };
+    front.stopping.run_until_cancelled(timeout(LINGER, rest)).await;
 }
 
 /// Reads until there is a CONNECT.

@@ -17,9 +17,9 @@ use tokio::time::{Duration, Instant};
 use super::codec::{Properties, Property, Publish, QoS};
 use crate::model::{Keep, KeptChange, KeptId, KeptMessage, Seq, Taken, Timestamp};
 
-/// QoS 1 messages that a client may leave unacknowledged before the next one waits.
+/// Messages of QoS 1 and 2 that a client may leave unacknowledged before the next one waits.
 const WINDOW: usize = 100;
-/// A client that is this far behind gets no more QoS 0, and is cut when a QoS 1 message does not fit.
+/// A client that is this far behind gets no more QoS 0, and is cut when another message does not fit.
 const MAX_WAITING: usize = 20_000;
 pub const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// A client that is away finds at most so much when it comes back: hours of what a device needs to be told.
@@ -64,6 +64,10 @@ pub struct Delivery {
 #[derive(Debug)]
 pub struct TooSlow;
 
+/// No message is under way with this packet id.
+#[derive(Debug, PartialEq)]
+pub struct NotSent;
+
 /// A message with its place in the queue.
 struct Queued {
     /// 0 without an acknowledgement to come. The packet id follows from it.
@@ -76,7 +80,7 @@ struct Queued {
     delivery: Delivery,
 }
 
-/// A message that was sent and is not acknowledged.
+/// A message that was sent, and whose exchange is not over.
 struct InFlight {
     number: u64,
     command: Option<Seq>,
@@ -325,9 +329,15 @@ impl Outgoing {
         (self.waiting.len(), self.in_flight.len())
     }
 
-    /// The client has acknowledged a message; tells which command that was, if it was one.
+    /// The client has a message of QoS 2, whose packet id stays taken until it says PUBCOMP; tells which command it is, if it is one.
+    pub fn received(&mut self, packet_id: u16) -> Result<Option<Seq>, NotSent> {
+        let at = self.sent_under(packet_id).ok_or(NotSent)?;
+        Ok(self.in_flight[at].command.take())
+    }
+
+    /// The exchange of a message is over; tells which command that was, if it was one.
     pub fn acknowledge(&mut self, packet_id: u16) -> Option<Seq> {
-        let at = self.in_flight.iter().position(|in_flight| id(in_flight.number) == packet_id)?;
+        let at = self.sent_under(packet_id)?;
         let in_flight = self.in_flight.remove(at)?;
         if let Some(queued) = in_flight.again {
             self.give_back(size(&queued.delivery));
@@ -336,6 +346,10 @@ impl Outgoing {
             }
         }
         in_flight.command
+    }
+
+    fn sent_under(&self, packet_id: u16) -> Option<usize> {
+        self.in_flight.iter().position(|in_flight| id(in_flight.number) == packet_id)
     }
 
     fn taken(&mut self, number: u64, taken: &Taken) {

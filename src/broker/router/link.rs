@@ -336,3 +336,24 @@ pub fn wanted(path: String) -> Filter {
         retain_forward_rule: RetainForwardRule::Never,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_told_by_what_they_cost_and_one_at_least() {
+        let filters = |deep: usize| vec!["+/".repeat(deep - 1) + "#"; 100];
+        let topics = LEVELS_AT_A_TIME / 100;
+        for (deep, topics, at_a_time) in [
+            (1, 0, 100),
+            (100, 0, 100),
+            (1, topics, 100),
+            (2, topics, 50),
+            (100, topics, 1),
+            (100, 2 * topics, 1),
+        ] {
+            assert_eq!(super::at_a_time(&filters(deep), topics), at_a_time, "{deep} {topics}");
+        }
+    }
+}

@@ -317,3 +317,22 @@ fn serve(requests: &Mutex<mpsc::Receiver<Request>>, connect: impl Fn(&str) -> Op
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_router_takes_in_as_if_it_had_all_filters_of_the_old_one() {
+        let [mut old, mut new, mut newer] = [(); 3].map(|()| Running::start().expect("it starts").0);
+        old.took_filter(1, &"+/".repeat(10 * LEVELS));
+        old.took_filter(2, "a");
+        old.let_go_filter(2);
+        new.succeeds(&old);
+        new.took_filter(2, "a");
+        newer.succeeds(&new);
+        assert_eq!([&old, &new, &newer].map(Running::levels), [12 * LEVELS, 11 * LEVELS, 11 * LEVELS]);
+        new.has_moved();
+        assert_eq!(new.levels(), LEVELS);
+    }
+}

@@ -276,6 +276,18 @@ impl Client {
         self.send(&Packet::PubAck(ack(id))).await;
     }
 
+    /// Acknowledges a QoS 2 message, from the first half of its exchange to the end of it; tells what PUBREL says.
+    pub async fn receive(&mut self, id: u16) -> Code {
+        self.send(&Packet::PubRec(ack(id))).await;
+        match self.answer().await {
+            Packet::PubRel(rel) if rel.packet_id == id => {
+                self.send(&Packet::PubComp(ack(id))).await;
+                rel.code
+            }
+            other => panic!("expected PUBREL {id}, got {other:?}"),
+        }
+    }
+
     /// The next message, unless nothing more comes.
     pub async fn publish_if_any(&mut self) -> Option<Publish> {
         let publish = match self.publishes.pop_front() {
@@ -362,8 +374,11 @@ impl Client {
     }
 
     async fn took(&mut self, publish: Publish) -> Publish {
-        if self.acknowledges && publish.qos == QoS::AtLeastOnce {
-            self.acknowledge(publish.packet_id).await;
+        match publish.qos {
+            _ if !self.acknowledges => {}
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.acknowledge(publish.packet_id).await,
+            QoS::ExactlyOnce => assert_eq!(self.receive(publish.packet_id).await, Code::SUCCESS),
         }
         publish
     }

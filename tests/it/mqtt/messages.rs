@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use crosslink::broker::front::codec::{
-    Code, Packet, Property, Publish,
+    Ack, Code, Packet, Property, Publish,
     QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce},
     Version, encode,
 };
@@ -15,16 +15,55 @@ use crate::harness::{Client, House, client::ack, reading};
 async fn a_message_arrives_with_the_lower_qos_of_publish_and_subscription() {
     let house = House::start().await;
     let mut publisher = house.somebody("publisher").await;
-    for (wanted, granted) in
-        [(AtMostOnce, AtMostOnce), (AtLeastOnce, AtLeastOnce), (ExactlyOnce, AtLeastOnce)]
-    {
-        let mut subscriber = house.somebody("subscriber").await;
-        assert_eq!(subscriber.subscribe("a", wanted).await, Code(granted.as_u8()));
+    for wanted in [AtMostOnce, AtLeastOnce, ExactlyOnce] {
+        let mut subscriber = house.client("subscriber").connect_v5().await;
+        let mut lasting = house.client("lasting").lasting(60).connect_v5().await;
+        assert_eq!(subscriber.subscribe("a", wanted).await, Code(wanted.as_u8()));
+        assert_eq!(lasting.subscribe("a", wanted).await, Code(wanted.min(AtLeastOnce).as_u8()));
         for qos in [AtMostOnce, AtLeastOnce, ExactlyOnce] {
             publisher.publish("a", "x", qos, false).await;
-            assert_eq!(subscriber.next_publish().await.qos, qos.min(granted), "{wanted:?} {qos:?}");
+            assert_eq!(subscriber.next_publish().await.qos, qos.min(wanted), "{wanted:?} {qos:?}");
+            assert_eq!(
+                lasting.next_publish().await.qos,
+                qos.min(wanted).min(AtLeastOnce),
+                "{wanted:?} {qos:?}"
+            );
         }
+        lasting.disconnect().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_qos_2_message_takes_its_place_until_its_exchange_is_over() {
+    let house = House::start().await;
+    let mut newcomer = house.client("subscriber");
+    newcomer.connect.properties.push(Property::ReceiveMaximum(1));
+    let mut subscriber = newcomer.connect_v5().await;
+    subscriber.acknowledge_nothing();
+    subscriber.subscribe("a", ExactlyOnce).await;
+    let mut publisher = house.somebody("publisher").await;
+    for text in ["1", "2", "3"] {
+        publisher.publish("a", text, ExactlyOnce, false).await;
+    }
+    let first = subscriber.next_publish().await;
+    assert_eq!((&first.payload[..], first.qos, first.dup), (&b"1"[..], ExactlyOnce, false));
+    // Said twice, it is answered twice: the client may not have heard it.
+    for _ in 0..2 {
+        subscriber.send(&Packet::PubRec(ack(first.packet_id))).await;
+        assert_eq!(subscriber.next().await, Some(Packet::PubRel(ack(first.packet_id))));
+    }
+    subscriber.hears_nothing().await;
+    subscriber.send(&Packet::PubComp(ack(first.packet_id))).await;
+    let second = subscriber.next_publish().await;
+    assert_eq!(second.payload, "2");
+    // A refusal is the end of an exchange.
+    let refusal = Ack { code: Code::QUOTA_EXCEEDED, ..ack(second.packet_id) };
+    subscriber.send(&Packet::PubRec(refusal)).await;
+    let third = subscriber.next_publish().await;
+    assert_eq!(third.payload, "3");
+    assert_eq!(subscriber.receive(third.packet_id).await, Code::SUCCESS);
+    assert_eq!(subscriber.receive(third.packet_id).await, Code::PACKET_ID_NOT_FOUND);
+    subscriber.hears_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

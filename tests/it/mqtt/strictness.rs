@@ -1,6 +1,6 @@
 //! What is not MQTT is the end of its connection, and of nothing else.
 
-use crosslink::broker::front::codec::{Code, Property, QoS::AtMostOnce, Version};
+use crosslink::broker::front::codec::{Code, Packet, Property, QoS::AtMostOnce, Version};
 
 use crate::harness::{Client, Victim};
 
@@ -164,5 +164,25 @@ async fn a_will_that_nobody_could_answer_is_refused() {
         will.properties.push(Property::ResponseTopic(pattern.to_owned()));
         assert_eq!(mortal.try_connect().await.unwrap().connack.code, code, "{pattern}");
     }
+    victim.survives().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_on_when_cut_hears_why() {
+    let victim = Victim::start();
+    // Half a MiB of PINGREQ behind a packet that no client sends.
+    let talk = [&packet(0xD0, b"")[..], &[0xC0, 0].repeat(256 * 1024)].concat();
+    for n in 0..10 {
+        let mut client = victim.client(&format!("talks-{n}")).connect_v5().await;
+        client.send_bytes(&talk).await;
+        assert_eq!(client.ended().await, Some(Code::PROTOCOL_ERROR));
+    }
+    let mut connect = connect(0x02, b"\x00\x01a");
+    // MQTT 6, which nobody speaks: the answer is that of 3.1.1.
+    connect[8] = 6;
+    let mut client = Client::dial(victim.mqtt(), Version::V4).await;
+    client.send_bytes(&[connect, talk].concat()).await;
+    assert!(matches!(client.next().await, Some(Packet::ConnAck(ack)) if ack.code == Code(1)));
+    assert_eq!(client.next().await, None);
     victim.survives().await;
 }

@@ -312,11 +312,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     async fn handle(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
-            Packet::PubAck(ack) | Packet::PubRec(ack) => {
-                let command = self.outbox.lock().acknowledge(ack.packet_id);
-                if let Some(command) = command.filter(|_| !ack.code.is_failure()) {
-                    self.front.intake.send(Input::Delivered { command });
-                }
+            Packet::PubAck(ack) => self.acknowledged(&ack),
+            Packet::PubRec(ack) => self.received_by(&ack),
+            Packet::PubComp(ack) => {
+                self.outbox.lock().acknowledge(ack.packet_id);
             }
             Packet::PubRel(ack) => {
                 self.release(ack.packet_id);
@@ -333,7 +332,6 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
                 }
                 return Err(End::Disconnect { with_will: disconnect.code != Code::SUCCESS, expiry });
             }
-            Packet::PubComp(_) => {}
             Packet::Connect(_) => return Err(protocol_error("a second CONNECT")),
             Packet::Publish(_)
             | Packet::ConnAck(_)
@@ -350,7 +348,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Says goodbye to the others: the router, history, and those who wait for the will. What is left
     /// is to tell the client why.
-    pub fn end(mut self, end: End, will: Option<Will>) -> (Writer<W>, Option<Farewell>) {
+    pub fn end(mut self, end: End, will: Option<Will>) -> (R, Writer<W>, Option<Farewell>) {
         if self.kept.is_none() {
             let whose = self.whose();
             for held in std::mem::take(&mut self.subscriptions) {
@@ -437,7 +435,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             front.intake.send(Input::Publish(will));
         }
         let explained = explained(self.max_packet);
-        (self.writer, code.map(|code| Farewell { code, reason, explained }))
+        (self.reader, self.writer, code.map(|code| Farewell { code, reason, explained }))
     }
 }
 

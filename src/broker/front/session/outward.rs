@@ -5,19 +5,21 @@ use tokio::{
     time::Instant,
 };
 
-use super::{End, HIGH_WATER, Session};
+use super::{End, HIGH_WATER, Session, bare};
 use crate::{
     broker::{
+        Input,
         front::{
             codec::{
-                self, Code, Packet, Properties, QoS, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
+                self, Ack, Code, Packet, Properties, QoS, RetainHandling, SubAck, Subscribe, UnsubAck,
+                Unsubscribe,
             },
             outgoing::{Delivery, TooSlow},
             subscriptions::{Grant, Held, is_filter, levels, matches},
         },
         router::{Gone, Link, Routed},
     },
-    model::{Keep, KeptChange, SessionId},
+    model::{Keep, KeptChange, Seq, SessionId},
 };
 
 /// Messages taken from the router at a time, so that the socket gets its turn.
@@ -44,7 +46,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let mut reservation = self.front.subscriptions.reserve();
         let mut claims = self.front.router.claims();
         for mut subscription in subscribe.filters {
-            subscription.qos = subscription.qos.min(QoS::AtLeastOnce);
+            subscription.qos = subscription.qos.min(self.most());
             let known = self.subscriptions.iter().position(|held| held.wanted.filter == subscription.filter);
             let code = match &subscription.filter {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
@@ -99,6 +101,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let packet = Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes, properties });
         self.answer_kept(packet, keeps);
         Ok(())
+    }
+
+    /// A session that outlives its connection would have to know of every message on disk how far the client had come with it.
+    fn most(&self) -> QoS {
+        if self.kept.is_some() { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
     }
 
     fn send_retained(&mut self, held: &Held, new: bool, keeps: &mut Vec<Keep>) -> Result<(), TooSlow> {
@@ -188,7 +195,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Messages that are compared with all subscriptions before others get a turn.
     pub(super) fn at_a_time(&self) -> usize {
-        (LEVELS_AT_A_TIME / self.levels.max(1)).clamp(1, DRAIN)
+        at_a_time(self.levels)
     }
 
     pub(super) fn deliver(&mut self, routed: Routed) -> Result<(), End> {
@@ -229,6 +236,29 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         (matching, best)
     }
 
+    /// The client has acknowledged a message of QoS 1.
+    pub(super) fn acknowledged(&mut self, ack: &Ack) {
+        let command = self.outbox.lock().acknowledge(ack.packet_id);
+        self.delivered(command, ack.code);
+    }
+
+    /// The client has a message of QoS 2, or does not want it. It hears that the message will not come again, even if it never came.
+    pub(super) fn received_by(&mut self, ack: &Ack) {
+        if ack.code.is_failure() {
+            return self.acknowledged(ack);
+        }
+        let received = self.outbox.lock().received(ack.packet_id);
+        let code = if received.is_ok() { Code::SUCCESS } else { Code::PACKET_ID_NOT_FOUND };
+        self.send(&Packet::PubRel(Ack { code, ..bare(ack.packet_id) }));
+        self.delivered(received.unwrap_or_default(), ack.code);
+    }
+
+    fn delivered(&self, command: Option<Seq>, code: Code) {
+        if let Some(command) = command.filter(|_| !code.is_failure()) {
+            self.front.intake.send(Input::Delivered { command });
+        }
+    }
+
     /// Turns what waits for the client into bytes, as far as they can be taken.
     pub(super) fn fill_output(&mut self) {
         let mut outgoing = self.outbox.lock();
@@ -251,10 +281,26 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     }
 }
 
+/// With so many levels of filters.
+fn at_a_time(levels: usize) -> usize {
+    (LEVELS_AT_A_TIME / levels.max(1)).clamp(1, DRAIN)
+}
+
 /// The next message, or never when there is no link.
 pub(super) async fn next(link: &mut Option<Link>) -> Result<Option<Routed>, Gone> {
     match link {
         Some(link) => link.next().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_levels_the_fewer_messages_at_a_time() {
+        let few = LEVELS_AT_A_TIME / DRAIN;
+        assert_eq!([0, few, 10 * few, usize::MAX].map(at_a_time), [DRAIN, DRAIN, DRAIN / 10, 1]);
     }
 }
