@@ -9,6 +9,7 @@ mod old_database;
 mod original;
 mod rejections;
 mod service_commands;
+mod service_refusals;
 mod services;
 mod tags;
 
