@@ -69,6 +69,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A session that is not over by then is broken off.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// Before another connection is tried when one did not come about.
+const AGAIN: Duration = Duration::from_millis(100);
+
 #[derive(Default)]
 struct Figures {
     sessions: AtomicU64,
@@ -226,7 +229,7 @@ async fn attack(broker: SocketAddr, seed: u64, number: u64, pace: Duration, figu
             }
             Ok(Err(_)) | Err(_) => {
                 figures.unconnected.fetch_add(1, Ordering::Relaxed);
-                sleep(Duration::from_millis(100)).await;
+                sleep(AGAIN).await;
             }
         }
     }

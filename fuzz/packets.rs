@@ -50,6 +50,8 @@ const FILTERS: [&str; 16] = [
     "a+",
     "",
 ];
+/// So many of each, at the end, are not allowed.
+const WRONG: usize = 4;
 /// Of one client.
 const MOST_PACKETS: usize = 24;
 /// Each client uses so few of them, so that they meet.
@@ -225,7 +227,7 @@ fn topic(dice: Dice<'_>) -> String {
         0 => "x".repeat(1 + dice(2_000)),
         1 => "/".repeat(1 + dice(300)),
         // What is allowed comes more often.
-        n if n < 18 => TOPICS[dice(TOPICS.len() - 4)].to_owned(),
+        n if n < 18 => TOPICS[dice(TOPICS.len() - WRONG)].to_owned(),
         _ => TOPICS[dice(TOPICS.len())].to_owned(),
     }
 }
@@ -233,7 +235,7 @@ fn topic(dice: Dice<'_>) -> String {
 fn filter(dice: Dice<'_>) -> String {
     match dice(24) {
         0 => "+/".repeat(1 + dice(300)),
-        n if n < 18 => FILTERS[dice(FILTERS.len() - 4)].to_owned(),
+        n if n < 18 => FILTERS[dice(FILTERS.len() - WRONG)].to_owned(),
         _ => FILTERS[dice(FILTERS.len())].to_owned(),
     }
 }

@@ -15,7 +15,9 @@ pub fn connect(address: SocketAddr, id: &str) -> TcpStream {
     let mut connect = vec![0x10, 12 + length, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, length];
     connect.extend_from_slice(id.as_bytes());
     socket.write_all(&connect).unwrap();
-    socket.read_exact(&mut [0; 4]).unwrap();
+    let mut connack = [0; 4];
+    socket.read_exact(&mut connack).unwrap();
+    assert_eq!(connack, [0x20, 2, 0, 0]);
     socket
 }
 
@@ -26,7 +28,9 @@ pub fn subscribe(socket: &mut TcpStream, filter: &str) {
     packet.extend_from_slice(filter.as_bytes());
     packet.push(1);
     socket.write_all(&packet).unwrap();
-    socket.read_exact(&mut [0; 5]).unwrap();
+    let mut suback = [0; 5];
+    socket.read_exact(&mut suback).unwrap();
+    assert_eq!(suback, [0x90, 3, 0, 1, 1]);
 }
 
 /// A PUBLISH with QoS 1.

@@ -187,8 +187,13 @@ fn refused(reason: RejectionReason, inbound: &Inbound) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Pair, Timestamp};
-    use proptest::prelude::*;
+    use std::sync::OnceLock;
+
+    use crate::{
+        catalog::KINDS,
+        model::{Pair, Timestamp},
+    };
+    use proptest::{prelude::*, sample::Index};
 
     fn inbound(topic: &str, payload: &[u8]) -> Inbound {
         Inbound::new(topic.to_owned(), Bytes::copy_from_slice(payload), Timestamp(1), &Pair::default())
@@ -394,6 +399,29 @@ mod tests {
         assert_eq!(interpret(&Book::default(), &taken_back).unwrap().meaning, Meaning::Nothing);
     }
 
+    /// A service of each kind, all examples of its topics, and what is known of them when they were heard.
+    fn rig() -> &'static (Book, Vec<(String, &'static str)>) {
+        static RIG: OnceLock<(Book, Vec<(String, &'static str)>)> = OnceLock::new();
+        RIG.get_or_init(|| {
+            let (mut book, mut said) = (Book::default(), Vec::new());
+            for (kind, topic) in
+                KINDS.iter().flat_map(|kind| kind.topics.iter().map(move |topic| (kind, topic)))
+            {
+                let suffix = topic.suffix_at(topic.index.as_ref().map(|range| range.start));
+                said.extend(
+                    topic.examples.iter().map(|example| (format!("rig/{}{suffix}", kind.name), *example)),
+                );
+            }
+            for (topic, example) in &said {
+                let heard = interpret(&book, &inbound(topic, example.as_bytes())).expect("an example");
+                if let Meaning::ServiceReading { reading, fits, hinted } = heard.meaning {
+                    book.observe(&reading, fits, hinted);
+                }
+            }
+            (book, said)
+        })
+    }
+
     proptest! {
         #[test]
         fn nothing_panics(topic in "(sensors|presence|commands|rig)/[a/]{0,3}(status|play|config|response|0|ch1)?", payload in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -403,6 +431,19 @@ mod tests {
         #[test]
         fn nothing_that_looks_like_json_panics(payload in r#"[{\[\]}:,"0-9a-zA-Z .\n-]{0,60}"#) {
             let _ = interpret(&Book::default(), &inbound("sensors/a", payload.as_bytes()));
+        }
+
+        #[test]
+        fn nothing_that_a_known_service_says_almost_right_panics(which in any::<Index>(), at in any::<Index>(), bytes in prop::collection::vec(any::<u8>(), 0..3), cut in 0..3_usize) {
+            let (book, said) = rig();
+            let (topic, example) = which.get(said);
+            let mut payload = example.as_bytes().to_vec();
+            let at = at.index(payload.len() + 1);
+            let end = payload.len().min(at + cut);
+            payload.splice(at..end, bytes);
+            if let Err(rejection) = interpret(book, &inbound(topic, &payload)) {
+                prop_assert_eq!(&rejection.payload[..], &payload[..]);
+            }
         }
     }
 }

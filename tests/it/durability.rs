@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -89,6 +90,13 @@ impl Process {
 
     pub fn get(&self, path: &str) -> (u16, String) {
         self.ask("GET", path)
+    }
+
+    /// What the system says of its memory, in MiB.
+    pub fn memory(&self, what: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let taken = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        taken.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// Asks without a body; gives the status and the body of the answer.

@@ -141,6 +141,7 @@ async fn who_subscribes_hears_nothing_from_before() {
 async fn a_router_that_hangs_is_told_and_replaced() {
     let house = House::start().await;
     let before = house.metric(&rebuilds("hung")).await;
+    let lost = house.metric("crosslink_router_lost_total").await;
     let mut listener = house.somebody("listener").await;
     listener.subscribe("a", AtLeastOnce).await;
     let mut publisher = house.somebody("publisher").await;
@@ -154,12 +155,16 @@ async fn a_router_that_hangs_is_told_and_replaced() {
     })
     .await;
     publisher.say("a", "one").await;
+    for _ in 0..3 {
+        publisher.publish("a", "lost", AtMostOnce, false).await;
+    }
     until("there is another router", async || {
         let report = house.get("/readyz").await;
         if report["status"] == "ready" { Ok(()) } else { Err(report) }
     })
     .await;
     assert!(house.metric(&rebuilds("hung")).await > before);
+    assert!(house.metric("crosslink_router_lost_total").await >= lost + 3);
     publisher.say("a", "two").await;
     for text in ["one", "two"] {
         assert_eq!(listener.hears().await.1, text);

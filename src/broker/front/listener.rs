@@ -85,3 +85,21 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(DEAD_PEER))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_peer_that_is_dead_is_noticed_soon() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_client, (socket, _)) = (client.expect("it listens"), accepted.expect("it comes"));
+        prepare(&socket).expect("the system allows it");
+        let socket = SockRef::from(&socket);
+        assert_eq!(socket.tcp_user_timeout().expect("it is set"), Some(DEAD_PEER));
+        assert!(socket.keepalive().expect("it is set") && socket.tcp_nodelay().expect("it is set"));
+    }
+}

@@ -1,5 +1,7 @@
 //! What services say and what becomes known of them, as it happens.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -9,13 +11,17 @@ use super::{
 };
 
 #[tokio::test]
-async fn everything_that_services_say_comes_typed() {
+async fn everything_that_services_say_and_are_told_comes_typed() {
     let house = House::start().await;
     let schema = Schema::of(&house).await;
     let payload = schema.selection("LiveReading", "payload");
     let fields = format!("{{ service kind type raw skipped payload {payload} }}");
     let mut live = house.subscribe(&format!("subscription {{ readings {fields} }}")).await;
     live.settled().await;
+    let typed = schema.selection("CommandRecord", "typed");
+    let asked = format!("subscription {{ commands {{ id kind suffix payload typed {typed} }} }}");
+    let mut commands = house.subscribe(&asked).await;
+    commands.settled().await;
     house.pin_every_kind().await;
     house.device("rig").await.says_everything().await;
     let mut replay = house.subscribe(&format!("subscription {{ readings(after: 0) {fields} }}")).await;
@@ -30,6 +36,21 @@ async fn everything_that_services_say_comes_typed() {
     }
     live.settled().await;
     replay.settled().await;
+
+    let mut known = BTreeSet::new();
+    for row in rows().iter().filter(|row| !row.said) {
+        let command = loop {
+            let command = commands.next().await["commands"].take();
+            // What becomes of the one before comes in between.
+            if known.insert(command["id"].to_string()) {
+                break command;
+            }
+        };
+        assert_eq!((&command["kind"], &command["suffix"]), (&json!(row.kind), &json!(row.suffix)));
+        assert_eq!(command["payload"], row.payload.to_string());
+        assert_eq!(command["typed"]["__typename"], row.shape);
+        assert_eq!(leaves(&command["typed"]), leaves(&row.payload), "{row:?}");
+    }
 }
 
 #[tokio::test]

@@ -317,6 +317,17 @@ impl Client {
         reason
     }
 
+    /// The gateway has ended the connection: nothing comes behind what was on its way.
+    pub async fn cut(mut self) {
+        while timeout(DEADLINE, self.stream.read_buf(&mut self.input))
+            .await
+            .expect("it was cut")
+            .is_ok_and(|read| read > 0)
+        {
+            self.input.clear();
+        }
+    }
+
     pub async fn disconnect(self) {
         self.disconnect_with(Code::SUCCESS).await;
     }

@@ -75,9 +75,12 @@ impl Victim {
 
     /// The memory that it takes, in MiB.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+        self.process.memory("VmRSS:")
+    }
+
+    /// The most that it ever took, in MiB.
+    pub fn peak(&self) -> u64 {
+        self.process.memory("VmHWM:")
     }
 
     /// What it has computed so far, in hundredths of a second.

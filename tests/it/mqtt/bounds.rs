@@ -282,7 +282,6 @@ async fn what_waits_for_a_stalled_client_is_listed_and_bounded() {
         client => Err(client),
     })
     .await;
-    assert!(DEADLINE < Duration::from_secs(30), "it is not the deadline of writing that has cut it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -132,20 +132,13 @@ async fn a_websocket_without_a_word_is_closed_at_every_door() {
     assert_eq!(silent.next().await, None);
 }
 
-/// The most memory that the process ever took, in MiB.
-fn peak(gateway: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
 #[test]
 fn websockets_that_say_no_connect_are_not_listened_to_for_long() {
     const SOCKETS: usize = 100;
     let directory = tempfile::tempdir().unwrap();
     let gateway = Process::with(directory.path(), &[], &["--mqtt-ws", "127.0.0.1:0"]);
     let ws = lines(&gateway, "ws://")[0].split_once("ws://").unwrap().1.parse().unwrap();
-    let before = peak(&gateway);
+    let before = gateway.memory("VmHWM:");
     // The beginning of a frame of almost 2 MiB.
     let header = [&b"\x82\xFF"[..], &2_000_000_u64.to_be_bytes(), &[0; 4]].concat();
     for (door, path) in [(ws, "/"), (gateway.http, "/mqtt")] {
@@ -158,7 +151,7 @@ fn websockets_that_say_no_connect_are_not_listened_to_for_long() {
             let _ = socket.read_to_end(&mut Vec::new());
         }
     }
-    let took = peak(&gateway) - before;
+    let took = gateway.memory("VmHWM:") - before;
     assert!(took < 64, "{took} MiB for {SOCKETS} at a time");
 }
 
