@@ -12,7 +12,7 @@ use crate::model::Timestamp;
 
 /// What can be wrong, by its stable code.
 ///
-/// * `JOURNAL_FAILING`: the journal cannot write: QoS 1 waits, QoS 0 goes unrecorded, commands are refused.
+/// * `JOURNAL_FAILING`: the journal cannot write: QoS 1 and 2 wait, QoS 0 goes unrecorded, commands are refused.
 /// * `JOURNAL_BEHIND`: messages wait for the disk.
 /// * `DATABASE_UNREADABLE`: the database cannot be read, or not in time.
 /// * `ROUTER_STALLED`: the router does not answer, or is being built anew: MQTT clients do not hear each other.

@@ -160,7 +160,7 @@ impl Ingest {
         self.inputs.set_failing(true);
         let detail = format!("the database cannot be written: {}", cause(why));
         if self.health.begins(Trouble::JournalFailing, detail.clone()) {
-            error!("{detail}; QoS 1 waits, QoS 0 goes unrecorded, trying again");
+            error!("{detail}; QoS 1 and 2 wait, QoS 0 goes unrecorded, trying again");
         }
         metrics::counter!("crosslink_journal_failures_total").increment(1);
     }

@@ -173,6 +173,32 @@ async fn a_router_that_hangs_is_told_and_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_hangs_keeps_nobody_waiting_but_publishers() {
+    let house = House::start().await;
+    let mut listener = house.somebody("listener").await;
+    listener.subscribe("a", AtMostOnce).await;
+    let mut publisher = house.somebody("publisher").await;
+
+    house.deafen_router();
+
+    // More than may wait for the router.
+    let burst = b"\x30\x04\x00\x01ax".repeat(20_000);
+    let flood = tokio::spawn(async move {
+        publisher.send_bytes(&burst).await;
+        publisher.ping().await;
+    });
+    let stalled = async || {
+        let report = house.get("/readyz").await;
+        if report["reasons"][0]["code"] == "ROUTER_STALLED" { Ok(()) } else { Err(report) }
+    };
+    until("health says so", stalled).await;
+    listener.ping().await;
+    listener.unsubscribe("a").await;
+    assert_eq!(stalled().await, Ok(()), "it is still the same router");
+    flood.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_that_had_many_filters_is_replaced_and_nobody_notices() {
     let house = House::start().await;
     let before = renewals(&house).await;

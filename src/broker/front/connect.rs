@@ -34,10 +34,13 @@ use crate::{
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest CONNECT, in bytes: a will of 64 KiB, the most that there can be, and names beside it.
 pub const MAX_CONNECT: usize = 128 * 1024;
-/// A client that has to go may write on for so long, and so much, at a time so much of that is read.
+/// A client that has to go may write on for so long, and so many bytes: nobody hears them.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_UNHEARD: usize = 1024 * 1024;
+/// So many of them are read at a time.
 const SIP: usize = 4 * 1024;
+/// What CONNACK takes beside the properties that are known before its session is, in bytes.
+const CONNACK: usize = 12;
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
 
@@ -254,10 +257,15 @@ fn admit(front: &Front, connect: &Connect, session: SessionId) -> Result<(Arc<st
     properties.push(Property::MaximumPacketSize(MAX_PACKET as u32));
     // Said because it is refused. Topic aliases are refused as long as nothing is said of them.
     properties.push(Property::SharedAvailable(0));
-    if !id.is_empty() {
-        return Ok((id.into(), properties));
+    let mut name: Arc<str> = id.into();
+    if name.is_empty() {
+        let assigned = format!("auto-{session}");
+        properties.push(Property::AssignedClientId(assigned.clone()));
+        name = assigned.into();
     }
-    let assigned = format!("auto-{session}");
-    properties.push(Property::AssignedClientId(assigned.clone()));
-    Ok((assigned.into(), properties))
+    let max_packet = connect.properties.maximum_packet_size();
+    if max_packet.is_some_and(|max| (max as usize) < CONNACK + properties.written().len()) {
+        return Err(Code::PACKET_TOO_LARGE);
+    }
+    Ok((name, properties))
 }

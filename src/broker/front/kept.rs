@@ -95,9 +95,9 @@ impl Outbox {
         Outbox { outgoing: Mutex::new(outgoing), arrived: Notify::new(), session: AtomicI64::new(0) }
     }
 
-    /// Of a session that ends with its connection.
-    pub fn of(session: SessionId, receive_maximum: Option<u16>) -> Outbox {
-        let outbox = Outbox::away(Outgoing::new(receive_maximum));
+    /// Of a session that ends with its connection, and shares `room` with the others.
+    pub fn of(session: SessionId, receive_maximum: Option<u16>, room: Arc<AtomicUsize>) -> Outbox {
+        let outbox = Outbox::away(Outgoing::new(receive_maximum, room));
         outbox.session.store(session.0, Ordering::Relaxed);
         outbox
     }

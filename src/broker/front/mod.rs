@@ -23,7 +23,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -98,6 +98,8 @@ struct Front {
     subscriptions: Subscriptions,
     retained: RetainedMessages,
     kept: KeptSessions,
+    /// Taken by what waits for all other sessions, in bytes.
+    room: Arc<AtomicUsize>,
     services: Services,
     clients: Arc<Clients>,
     hall: Arc<Hall>,
@@ -132,6 +134,7 @@ impl Broker {
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::restored(retained),
             kept: KeptSessions::default(),
+            room: Arc::default(),
             services: Services::default(),
             clients: Arc::default(),
             hall: Hall::new(config.max_connections, config.max_per_address),

@@ -33,8 +33,10 @@ const MAX_KEPT_BYTES: usize = 2 * MAX_KEPT_AWAY_BYTES;
 const OWN_AWAY_BYTES: usize = 64 * 1024;
 /// And each that is there: a burst of some hundred messages.
 const OWN_BYTES: usize = 256 * 1024;
+/// Bytes that wait for all sessions that end with their connections, beyond which each has only some hundred messages of its own.
+const MAX_LINKED_BYTES: usize = 256 * 1024 * 1024;
 /// What a message takes beside its topic and its payload.
-const OVERHEAD: usize = 512;
+pub const OVERHEAD: usize = 512;
 /// A command that waited longer than this for a stalled client is not sent any more: a device must not
 /// act on what somebody wanted a while ago.
 pub const COMMAND_LIFE: Duration = Duration::from_secs(5);
@@ -104,21 +106,21 @@ pub struct Outgoing {
     behind: bool,
     /// The first of what waits is worth nothing any more then, or later.
     expires: Option<Instant>,
+    /// Taken by all sessions of its sort together, in bytes.
+    room: Arc<AtomicUsize>,
     kept: Option<Kept>,
 }
 
 /// What an outgoing queue knows of the persistent session that it belongs to.
 struct Kept {
     id: KeptId,
-    /// Taken by all persistent sessions together, in bytes.
-    room: Arc<AtomicUsize>,
     /// What has to be written down, and nobody has taken along yet.
     keeps: Vec<Keep>,
 }
 
 impl Outgoing {
     /// `receive_maximum` is what the client said it can take, if it did.
-    pub fn new(receive_maximum: Option<u16>) -> Outgoing {
+    pub fn new(receive_maximum: Option<u16>, room: Arc<AtomicUsize>) -> Outgoing {
         Outgoing {
             waiting: VecDeque::new(),
             bytes: 0,
@@ -130,6 +132,7 @@ impl Outgoing {
             overrun: false,
             behind: false,
             expires: None,
+            room,
             kept: None,
         }
     }
@@ -137,8 +140,8 @@ impl Outgoing {
     /// The queue of a persistent session whose client is away, as the last run left it. Messages up to `sent` may have been sent.
     /// What has expired meanwhile is not taken up, and neither is more than there may have been.
     pub fn kept(id: KeptId, room: Arc<AtomicUsize>, sent: i64, messages: Vec<KeptMessage>) -> Outgoing {
-        let mut outgoing = Outgoing::new(None);
-        outgoing.kept = Some(Kept { id, room, keeps: Vec::new() });
+        let mut outgoing = Outgoing::new(None, room);
+        outgoing.kept = Some(Kept { id, keeps: Vec::new() });
         outgoing.sent = u64::try_from(sent).unwrap_or_default();
         outgoing.last_number = outgoing.sent;
         let (now, today) = (Instant::now(), Timestamp::now());
@@ -201,13 +204,15 @@ impl Outgoing {
         if !self.connected && (!counted || is_command) {
             return Ok(None);
         }
-        if self.is_full(&delivery) {
+        let shares = self.kept.is_none() || (counted && !is_command);
+        if self.is_full(shares) {
             self.drop_expired();
         }
-        if self.is_full(&delivery) {
+        if self.is_full(shares) {
             metrics::counter!("crosslink_mqtt_dropped_total").increment(1);
-            // What others leave lying is not held against who is there.
-            let lags = self.connected && !self.behind && self.holds(MAX_WAITING, MAX_WAITING_BYTES);
+            // What others leave lying is not held against who is there and could have it later.
+            let lags = self.kept.is_none() || self.holds(MAX_WAITING, MAX_WAITING_BYTES);
+            let lags = lags && self.connected && !self.behind;
             self.overrun |= counted && lags;
             return if self.overrun { Err(TooSlow) } else { Ok(None) };
         }
@@ -225,15 +230,22 @@ impl Outgoing {
         Ok(keep)
     }
 
-    fn is_full(&self, delivery: &Delivery) -> bool {
-        let (messages, bytes, own, all) = if self.connected {
+    /// Whether a message that shares the room of all, or does not, has none.
+    fn is_full(&self, shares: bool) -> bool {
+        let (messages, bytes, own, all) = if self.kept.is_none() {
+            (MAX_WAITING, MAX_WAITING_BYTES, OWN_BYTES, MAX_LINKED_BYTES)
+        } else if self.connected {
             (MAX_WAITING, MAX_WAITING_BYTES, OWN_BYTES, MAX_KEPT_BYTES)
         } else {
             (MAX_AWAY, MAX_AWAY_BYTES, OWN_AWAY_BYTES, MAX_KEPT_AWAY_BYTES)
         };
-        let is_kept = delivery.qos != QoS::AtMostOnce && delivery.life.is_none();
-        let others = self.kept.as_ref().filter(|_| is_kept && self.bytes >= own);
-        self.holds(messages, bytes) || others.is_some_and(|kept| kept.room.load(Ordering::Relaxed) >= all)
+        let crowded = shares && self.bytes >= own && self.room.load(Ordering::Relaxed) >= all;
+        self.holds(messages, bytes) || crowded
+    }
+
+    /// Whether a message of QoS 0 would be taken.
+    pub fn is_roomy(&self) -> bool {
+        !self.is_full(self.kept.is_none())
     }
 
     /// Whether so much waits, or more.
@@ -267,18 +279,14 @@ impl Outgoing {
     fn put(&mut self, queued: Queued) {
         let size = size(&queued.delivery);
         self.bytes += size;
-        if let Some(kept) = &self.kept {
-            kept.room.fetch_add(size, Ordering::Relaxed);
-        }
+        self.room.fetch_add(size, Ordering::Relaxed);
         self.expires = earlier(self.expires, queued.delivery.expires);
         self.waiting.push_back(queued);
     }
 
     fn give_back(&mut self, bytes: usize) {
         self.bytes -= bytes;
-        if let Some(kept) = &self.kept {
-            kept.room.fetch_sub(bytes, Ordering::Relaxed);
-        }
+        self.room.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// The next message that may be sent now.

@@ -11,12 +11,15 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{Duration, Instant};
 
-use super::{outgoing::MAX_WAITING_BYTES, subscriptions::matches};
+use super::{
+    outgoing::{MAX_WAITING_BYTES, OVERHEAD},
+    subscriptions::matches,
+};
 use crate::model::{Retained, Timestamp};
 
 /// Topics that can keep a message: a device that invents topics must not fill the memory.
 pub const MAX_RETAINED: usize = 10_000;
-/// Bytes of topics and payloads that are kept: all of them can wait for one client that subscribes.
+/// Bytes that are kept, counted as they are where they wait: all of them can wait for one client that subscribes.
 const MAX_RETAINED_BYTES: usize = MAX_WAITING_BYTES;
 
 /// One message a topic.
@@ -127,5 +130,5 @@ impl Kept {
 }
 
 fn size(message: &Retained) -> usize {
-    message.topic.len() + message.payload.len() + message.properties.len()
+    message.topic.len() + message.payload.len() + message.properties.len() + OVERHEAD
 }

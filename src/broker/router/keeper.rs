@@ -130,11 +130,10 @@ impl Keeper {
             return;
         }
         let rung = running.feed();
-        let crowded = state.is_crowded(&self.router.limits, Instant::now());
-        drop(state);
-        if !crowded {
+        if !state.is_crowded(&self.router.limits, Instant::now()) {
             self.router.set_crowded(false);
         }
+        drop(state);
         if !rung {
             self.router.pressed.notify_one();
         }

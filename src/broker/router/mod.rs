@@ -33,7 +33,7 @@ use self::{
     header::PREFIX,
     link::{Inlet, gone},
     running::Running,
-    tail::{Entry, Tail},
+    tail::{Entry, Tail, Taken},
 };
 use super::front::codec::QoS;
 
@@ -139,6 +139,8 @@ struct State {
     tail: Tail,
     /// What need not stand in the tail, and does while links move.
     bridge: Tail,
+    /// What went into the tail since the router that runs took its place.
+    lasting: Taken,
     moving: Instant,
     /// Links to the router that runs, and to the one before.
     links: usize,
@@ -163,6 +165,7 @@ impl Router {
             place: 0,
             tail: Tail::default(),
             bridge: Tail::default(),
+            lasting: Taken::default(),
             moving: now,
             links: 0,
             old_links: 0,
@@ -195,13 +198,12 @@ impl Router {
         }
         state.last_put = now;
         self.tail_begins.store(state.tail_begins(), Ordering::Relaxed);
-        let crowded = state.is_crowded(&self.limits, now);
+        if state.is_crowded(&self.limits, now) {
+            self.set_crowded(true);
+        }
         let Some(running) = &mut state.running else { return };
         let rung = running.feed();
         drop(state);
-        if crowded {
-            self.set_crowded(true);
-        }
         if !rung {
             self.pressed.notify_one();
         }
@@ -222,8 +224,13 @@ impl Router {
         let hash = self.hash(&topic);
         let topic = Bytes::from(format!("{PREFIX}{topic}"));
         if in_tail {
-            let tail = if fleeting { &mut state.bridge } else { &mut state.tail };
-            tail.push(Entry { number, place, at: now, topic: topic.clone(), payload: payload.clone() });
+            let entry = Entry { number, place, at: now, topic: topic.clone(), payload: payload.clone() };
+            if fleeting {
+                state.bridge.push(entry);
+            } else {
+                state.lasting.add(&entry);
+                state.tail.push(entry);
+            }
         }
         if let Some(running) = &mut state.running {
             running.put(Publish::new(topic, payload, false), hash, filters, fleeting);
@@ -283,9 +290,7 @@ impl Router {
             state.old_links = state.old_links.saturating_sub(1);
             if state.old_links == 0 {
                 state.moving = Instant::now();
-                let crowded = state.is_crowded(&self.limits, state.moving);
-                drop(state);
-                self.set_crowded(crowded);
+                self.set_crowded(state.is_crowded(&self.limits, state.moving));
             }
         }
     }
@@ -321,6 +326,7 @@ impl Router {
         let _ = self.crowd.subscribe().wait_for(|crowd| !crowd.is_there || crowd.eased > since).await;
     }
 
+    /// Said under the lock that it was found out under, so that what is found out last is said last.
     fn set_crowded(&self, crowded: bool) {
         self.crowd.send_if_modified(|crowd| {
             let changes = crowd.is_there != crowded;
@@ -397,7 +403,7 @@ impl State {
     /// Whether publishers should wait.
     fn is_crowded(&self, limits: &Limits, now: Instant) -> bool {
         let full = self.running.as_ref().is_some_and(|running| running.is_crowded(limits));
-        full || (self.is_moving(now) && !self.bridge.is_roomy())
+        full || (self.is_moving(now) && !(self.bridge.is_roomy() && self.lasting.fits()))
     }
 
     fn tail_begins(&self) -> u64 {
@@ -424,6 +430,7 @@ impl State {
         if self.running.is_some() {
             self.first = self.number + 1;
             self.bridge = Tail::default();
+            self.lasting = Taken::default();
             self.untold = 0;
         }
         if running.is_some() {

@@ -45,6 +45,13 @@ pub struct Tail {
     bytes: usize,
 }
 
+/// How much a tail has taken in.
+#[derive(Default)]
+pub struct Taken {
+    messages: usize,
+    bytes: usize,
+}
+
 #[derive(Clone, Default)]
 struct Block {
     entries: Vec<Entry>,
@@ -63,9 +70,21 @@ pub struct Missed {
     pub(super) epoch: Instant,
 }
 
+impl Taken {
+    pub fn add(&mut self, entry: &Entry) {
+        self.messages += 1;
+        self.bytes += entry.size();
+    }
+
+    /// Whether all of that is still there, and there is room for what publishers had begun before they could be told to wait.
+    pub fn fits(&self) -> bool {
+        self.messages < MAX_MESSAGES / 4 * 3 && self.bytes < MAX_BYTES / 4 * 3
+    }
+}
+
 impl Tail {
     pub fn push(&mut self, entry: Entry) {
-        let size = entry.topic.len() + entry.payload.len() + OVERHEAD;
+        let size = entry.size();
         self.messages += 1;
         self.bytes += size;
         self.open.bytes += size;
@@ -140,6 +159,10 @@ fn later(blocks: &[Arc<Block>], after: u64) -> impl Iterator<Item = &Entry> {
 }
 
 impl Entry {
+    fn size(&self) -> usize {
+        self.topic.len() + self.payload.len() + OVERHEAD
+    }
+
     /// As clients know it.
     pub fn topic(&self) -> &str {
         // What goes in is UTF-8.

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{
     disk::{hold, let_go},
-    harness::{Client, DEADLINE, House, client::subscription, until},
+    harness::{Client, House, client::subscription, until},
 };
 
 /// As many ends within a minute are too many, by default.

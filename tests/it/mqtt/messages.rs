@@ -244,7 +244,7 @@ async fn what_is_too_large_to_be_recorded_is_refused() {
     let mut device = house.client("device").connect_v5().await;
     let large = vec![b' '; 300 * 1024];
 
-    assert_eq!(device.publish("sensors/esp32", &large, AtLeastOnce, false).await, Code::PACKET_TOO_LARGE);
+    assert_eq!(device.publish("sensors/esp32", &large, AtLeastOnce, false).await, Code::QUOTA_EXCEEDED);
     assert_eq!(device.publish("sensors/esp32", &large, AtMostOnce, true).await, Code::SUCCESS);
     device.say("sensors/esp32", reading(20.0)).await;
 

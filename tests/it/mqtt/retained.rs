@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crosslink::broker::front::codec::{
-    Publish,
+    Code, Packet, Properties, Publish,
     QoS::{AtLeastOnce, AtMostOnce},
-    RetainHandling, Subscription,
+    RetainHandling, Subscribe, Subscription,
 };
 
 use crate::harness::{House, client::subscription};
@@ -157,5 +157,30 @@ async fn as_much_is_kept_as_one_subscriber_can_be_given() {
         kept.insert(publish.topic);
     }
     assert_eq!(kept.len(), 15);
+    late.ping().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_names_a_filter_a_thousand_times_gets_what_can_wait() {
+    let house = House::start().await;
+    let mut publisher = house.somebody("publisher").await;
+    for n in 0..100 {
+        publisher.keep(&format!("many/{n}"), "x").await;
+    }
+    let mut late = house.client("late").connect_v5().await;
+    let filters = vec![subscription("many/+", AtMostOnce); 1_000];
+    late.send(&Packet::Subscribe(Subscribe { packet_id: 1, properties: Properties::none(), filters })).await;
+    let mut heard = 0;
+    loop {
+        match late.next().await {
+            Some(Packet::Publish(_)) => heard += 1,
+            Some(Packet::SubAck(suback)) => break assert_eq!(suback.codes, [Code::GRANTED_QOS_0; 1_000]),
+            other => panic!("{other:?}"),
+        }
+    }
+    while late.publish_if_any().await.is_some() {
+        heard += 1;
+    }
+    assert!((100..=30_000).contains(&heard), "{heard}");
     late.ping().await;
 }

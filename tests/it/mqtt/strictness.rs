@@ -168,6 +168,18 @@ async fn a_will_that_nobody_could_answer_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_take_the_answer_to_its_connect_is_refused_in_few_bytes() {
+    let victim = Victim::start();
+    for (most, code) in [(5, Code::PACKET_TOO_LARGE), (15, Code::PACKET_TOO_LARGE), (50, Code::SUCCESS)] {
+        let mut newcomer = victim.client("tiny");
+        newcomer.connect.properties.push(Property::MaximumPacketSize(most));
+        let connack = newcomer.v5().try_connect().await.expect("an answer").connack;
+        assert_eq!((connack.code, connack.properties.iter().next().is_none()), (code, code.is_failure()));
+    }
+    victim.survives().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_writes_on_when_cut_hears_why() {
     let victim = Victim::start();
     // Half a MiB of PINGREQ behind a packet that no client sends.

@@ -169,6 +169,11 @@ pub struct Malformed {
     pub what: &'static str,
 }
 
+/// Whether what has come in begins with a message.
+pub fn is_publish(input: &[u8]) -> bool {
+    input.first().is_some_and(|first| first >> 4 == kind::PUBLISH)
+}
+
 /// The numbers of the packet types, in the upper half of the first byte.
 mod kind {
     pub(super) const CONNECT: u8 = 1;

@@ -34,7 +34,7 @@ fn taken(outgoing: &mut Outgoing) -> Vec<i64> {
 
 #[test]
 fn the_window_holds_until_something_is_acknowledged() {
-    let mut outgoing = Outgoing::new(Some(2));
+    let mut outgoing = Outgoing::new(Some(2), Arc::default());
     for _ in 0..3 {
         outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
     }
@@ -45,7 +45,7 @@ fn the_window_holds_until_something_is_acknowledged() {
 
 #[test]
 fn packet_ids_come_round_and_wait_for_the_oldest() {
-    let mut outgoing = Outgoing::new(None);
+    let mut outgoing = Outgoing::new(None, Arc::default());
     outgoing.last_number = IDS - 1;
     for _ in 0..3 {
         outgoing.push(delivery(QoS::AtLeastOnce)).expect("room");
@@ -65,7 +65,7 @@ fn packet_ids_come_round_and_wait_for_the_oldest() {
 
 #[test]
 fn a_slow_client_loses_qos_0_and_is_cut_at_qos_1() {
-    let mut outgoing = Outgoing::new(None);
+    let mut outgoing = Outgoing::new(None, Arc::default());
     for _ in 0..=MAX_WAITING {
         outgoing.push(delivery(QoS::AtMostOnce)).expect("dropped, not refused");
     }
@@ -262,4 +262,22 @@ fn expiry_is_counted_down_and_the_rest_travels() {
             Property::SubscriptionId(300),
         ])
     );
+}
+
+#[test]
+fn each_other_session_has_some_room_of_its_own_too() {
+    let room = Arc::<AtomicUsize>::default();
+    let mut outgoing = Outgoing::new(None, room.clone());
+    room.store(MAX_LINKED_BYTES, Ordering::Relaxed);
+    while outgoing.bytes < OWN_BYTES {
+        outgoing.push(delivery(QoS::AtLeastOnce)).expect("its own");
+    }
+    let (waiting, full) = (outgoing.waiting.len(), !outgoing.is_roomy());
+    outgoing.push(delivery(QoS::AtMostOnce)).expect("it may miss that");
+    assert!(full && outgoing.waiting.len() == waiting);
+    room.fetch_sub(outgoing.bytes, Ordering::Relaxed);
+    outgoing.push(delivery(QoS::AtLeastOnce)).expect("others have taken theirs");
+    room.store(MAX_LINKED_BYTES, Ordering::Relaxed);
+    outgoing.push(delivery(QoS::AtLeastOnce)).expect_err("it would miss what is certain");
+    drop(outgoing);
 }

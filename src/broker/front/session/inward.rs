@@ -85,7 +85,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             self.front.router.publish(fan_out);
         }
         let code = match recorded.as_ref().and_then(|inbound| inbound.refused) {
-            Some(RejectionReason::TooLarge) => Code::PACKET_TOO_LARGE,
+            // The code for what is too large stands in no acknowledgement.
+            Some(RejectionReason::TooLarge) => Code::QUOTA_EXCEEDED,
             Some(_) => Code::NOT_AUTHORIZED,
             None => Code::SUCCESS,
         };

@@ -1,7 +1,8 @@
 //! One client's life, from its CONNACK to its end.
 //!
 //! One task does everything for a client: it reads, writes, drains the client's link to the router and
-//! acknowledges what has become history. It never waits for one of these while another could go on.
+//! acknowledges what has become history. It waits for one of these alone only where the router takes a subscription, which it does
+//! between two rations, or is replaced.
 
 mod end;
 mod inward;
@@ -142,7 +143,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let Resumed { kept, memory, .. } = resumed;
         let outbox = match &kept {
             Some(kept) => kept.outbox.clone(),
-            None => Arc::new(Outbox::of(id, connect.properties.receive_maximum())),
+            None => {
+                let (window, room) = (connect.properties.receive_maximum(), front.room.clone());
+                Arc::new(Outbox::of(id, window, room))
+            }
         };
         vitals.listens(&memory.subscriptions);
         let max_packet = connect.properties.maximum_packet_size();
@@ -192,13 +196,17 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         loop {
             let crowd = self.front.router.crowd();
             // Who has waited for room has a turn, however quickly others filled it again, and until something was handled.
-            let crowded = crowd.is_there && *waits.get_or_insert(crowd.eased) == crowd.eased;
+            let publishes = !crowd.is_there || waits.is_some_and(|since| crowd.eased > since);
             let came = self.input.len();
-            if !crowded && let Err(end) = self.handle_input().await {
+            if let Err(end) = self.handle_input(publishes).await {
                 return end;
             }
             if self.input.len() < came {
                 waits = None;
+            }
+            let crowded = !publishes && codec::is_publish(&self.input);
+            if crowded {
+                waits.get_or_insert(crowd.eased);
             }
             self.fill_output();
             let (queued, in_flight) = {
@@ -290,11 +298,11 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         }
     }
 
-    /// Handles every whole packet that has come in.
-    async fn handle_input(&mut self) -> Result<(), End> {
+    /// Handles every whole packet that has come in, up to a message unless that may go in.
+    async fn handle_input(&mut self, publishes: bool) -> Result<(), End> {
         let mut fan_out = FanOut::new();
         let mut result = Ok(());
-        while result.is_ok() && self.reads() {
+        while result.is_ok() && self.reads() && (publishes || !codec::is_publish(&self.input)) {
             result = match codec::decode(&mut self.input, Some(self.version), MAX_PACKET) {
                 Ok(Some(Packet::Publish(publish))) => self.receive(publish, &mut fan_out),
                 Ok(Some(packet)) => {

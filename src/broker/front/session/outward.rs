@@ -2,6 +2,7 @@
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    task::yield_now,
     time::Instant,
 };
 
@@ -46,7 +47,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let mut reservation = self.front.subscriptions.reserve();
         let mut claims = self.front.router.claims();
         for mut subscription in subscribe.filters {
-            subscription.qos = subscription.qos.min(self.most());
+            subscription.qos = subscription.qos.min(self.best_qos());
             let known = self.subscriptions.iter().position(|held| held.wanted.filter == subscription.filter);
             let code = match &subscription.filter {
                 filter if filter.starts_with("$share/") => Code::SHARED_NOT_SUPPORTED,
@@ -94,7 +95,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             keeps.extend(granted.iter().map(|(held, _)| kept.keep(KeptChange::Subscribed(held.kept()))));
         }
         for (held, new) in &granted {
-            self.send_retained(held, *new, &mut keeps)?;
+            if self.send_retained(held, *new, &mut keeps)? {
+                yield_now().await;
+            }
         }
         let refused = codes.iter().find(|code| code.is_failure());
         let properties = refused.map_or(Properties::none(), |code| self.reason(code.to_string()));
@@ -104,15 +107,20 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
     }
 
     /// A session that outlives its connection would have to know of every message on disk how far the client had come with it.
-    fn most(&self) -> QoS {
+    fn best_qos(&self) -> QoS {
         if self.kept.is_some() { QoS::AtLeastOnce } else { QoS::ExactlyOnce }
     }
 
-    fn send_retained(&mut self, held: &Held, new: bool, keeps: &mut Vec<Keep>) -> Result<(), TooSlow> {
+    /// What is retained and belongs to a subscription. Whether there may have been something.
+    fn send_retained(&mut self, held: &Held, new: bool, keeps: &mut Vec<Keep>) -> Result<bool, TooSlow> {
         match held.wanted.retain_handling {
-            RetainHandling::Never => return Ok(()),
-            RetainHandling::SendIfNew if !new => return Ok(()),
+            RetainHandling::Never => return Ok(false),
+            RetainHandling::SendIfNew if !new => return Ok(false),
             RetainHandling::SendIfNew | RetainHandling::Send => {}
+        }
+        if held.wanted.qos == QoS::AtMostOnce && !self.outbox.lock().is_roomy() {
+            // None of it would be sent. Who names the same filter a thousand times has had it.
+            return Ok(false);
         }
         for (message, expires) in self.front.retained.matching(&held.wanted.filter) {
             let keep = self.outbox.lock().push(Delivery {
@@ -128,7 +136,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
             })?;
             keeps.extend(keep);
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {

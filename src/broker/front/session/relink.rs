@@ -148,7 +148,10 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         let filters: Vec<String> = self.subscriptions.iter().map(|held| held.wanted.filter.clone()).collect();
         let mut link = self.front.router.link().await?;
         let mut meanwhile = Vec::new();
-        link.subscribe(&filters, &mut meanwhile).await?;
+        if let Err(gone) = link.subscribe(&filters, &mut meanwhile).await {
+            let heard = meanwhile.into_iter().try_for_each(|routed| self.deliver(routed));
+            return if heard.is_ok() { Err(gone) } else { Ok(heard) };
+        }
         self.link = Some(link);
         let missed = self.front.router.missed();
         let caught_up = self.catch_up(&missed).await;
