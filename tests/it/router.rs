@@ -183,10 +183,7 @@ async fn a_router_that_hangs_keeps_nobody_waiting_but_publishers() {
 
     // More than may wait for the router.
     let burst = b"\x30\x04\x00\x01ax".repeat(20_000);
-    let flood = tokio::spawn(async move {
-        publisher.send_bytes(&burst).await;
-        publisher.ping().await;
-    });
+    publisher.send_bytes(&burst).await;
     let stalled = async || {
         let report = house.get("/readyz").await;
         if report["reasons"][0]["code"] == "ROUTER_STALLED" { Ok(()) } else { Err(report) }
@@ -195,7 +192,6 @@ async fn a_router_that_hangs_keeps_nobody_waiting_but_publishers() {
     listener.ping().await;
     listener.unsubscribe("a").await;
     assert_eq!(stalled().await, Ok(()), "it is still the same router");
-    flood.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
