@@ -16,6 +16,9 @@ use super::{
 /// More than may wait for a router that takes nothing, with what is on its way to the sessions.
 const MAX_MESSAGES: usize = 2 * MAX_WAITING;
 const MAX_BYTES: usize = 2 * MAX_WAITING_BYTES;
+/// So much of that may go in while links move: publishers have begun more before they can be told to wait.
+pub const SAFE: usize = MAX_MESSAGES / 4 * 3;
+const SAFE_BYTES: usize = MAX_BYTES / 4 * 3;
 /// Longer than it takes to find out that a router hangs.
 const MAX_AGE: Duration = Duration::from_secs(20);
 /// A block is shared from this size on.
@@ -76,9 +79,9 @@ impl Taken {
         self.bytes += entry.size();
     }
 
-    /// Whether all of that is still there, and there is room for what publishers had begun before they could be told to wait.
+    /// Whether all of that is sure to be there still.
     pub fn fits(&self) -> bool {
-        self.messages < MAX_MESSAGES / 4 * 3 && self.bytes < MAX_BYTES / 4 * 3
+        self.messages < SAFE && self.bytes < SAFE_BYTES
     }
 }
 

@@ -80,3 +80,16 @@ async fn what_need_not_stands_in_the_tail_only_while_links_move() {
     assert!(matches!(link.subscribe(&["#".to_owned()], &mut Vec::new()).await, Ok(_) | Err(Gone::Stopped)));
     assert!(matches!(link.next().await, Err(Gone::Stopped)));
 }
+
+#[tokio::test]
+async fn publishers_wait_before_what_is_certain_could_be_lost_between_two_routers() {
+    let (router, _keeper) = Router::start(Limits::default()).expect("it starts");
+    router.lock().replace(None);
+    let mut lasting = || router.publish(&mut vec![message(QoS::AtLeastOnce, "a".into())]);
+    (1..tail::SAFE).for_each(|_| lasting());
+    assert!(!router.crowd().is_there);
+    lasting();
+    assert!(router.crowd().is_there);
+    let missed = router.missed();
+    assert_eq!(missed.entries(0).count(), tail::SAFE, "all of it is there");
+}
