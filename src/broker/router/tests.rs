@@ -85,7 +85,7 @@ async fn what_need_not_stands_in_the_tail_only_while_links_move() {
 async fn publishers_wait_before_what_is_certain_could_be_lost_between_two_routers() {
     let (router, _keeper) = Router::start(Limits::default()).expect("it starts");
     router.lock().replace(None);
-    let mut lasting = || router.publish(&mut vec![message(QoS::AtLeastOnce, "a".into())]);
+    let lasting = || router.publish(&mut vec![message(QoS::AtLeastOnce, "a".into())]);
     (1..tail::SAFE).for_each(|_| lasting());
     assert!(!router.crowd().is_there);
     lasting();

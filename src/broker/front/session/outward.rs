@@ -182,7 +182,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
 
     /// Takes what the router has for this client.
     pub(super) fn drain(&mut self, first: Option<Routed>) -> Result<(), End> {
-        self.heard.trim(self.front.router.tail_begins());
+        self.heard.trim(self.front.router.tail_begins(), Instant::now());
         let at_a_time = self.at_a_time();
         let mut routed = first;
         for taken in 1.. {
@@ -210,7 +210,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         // What goes in is UTF-8.
         let Ok(topic) = std::str::from_utf8(&routed.topic) else { return Ok(()) };
         let header = routed.header;
-        if self.heard.came_by_the_tail(&header) {
+        if self.heard.came_by_the_tail(header.number, header.place) {
             return Ok(());
         }
         let (matching, Some(grant)) = self.granted(topic, header.origin, None) else { return Ok(()) };

@@ -8,16 +8,19 @@ use std::collections::VecDeque;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::yield_now,
+    time::{Duration, Instant},
 };
 
 use super::{End, Session};
 use crate::broker::{
     front::codec::QoS,
-    router::{Gone, Header, Missed},
+    router::{Gone, Missed},
 };
 
 /// Places that are told in one number.
 const WORD: u64 = u64::BITS as u64;
+/// A link has brought what its router took in while it was subscribed, by far.
+const LATE: Duration = Duration::from_secs(20);
 /// A copy of a message comes before so many others went in, by far: 8 KiB of one bit each.
 const COPIES: u64 = 64 * 1024;
 
@@ -28,8 +31,9 @@ pub struct Heard {
     places: VecDeque<u64>,
     /// How many words of places the tail has let go.
     gone: u64,
-    /// Up to this number the tail was read: what comes by the link as well came twice.
+    /// Up to this number the tail was read, and when: what comes by the link as well comes twice.
     read: u64,
+    read_at: Option<Instant>,
     copies: Copies,
 }
 
@@ -80,8 +84,8 @@ impl Heard {
     }
 
     /// Whether the router brings what was taken from the tail before.
-    pub fn came_by_the_tail(&self, header: &Header) -> bool {
-        header.number <= self.read && self.has(header.place)
+    pub fn came_by_the_tail(&self, number: u64, place: u64) -> bool {
+        number <= self.read && self.has(place)
     }
 
     /// Whether this is the first copy of a message that comes by `matching` subscriptions at once.
@@ -97,8 +101,17 @@ impl Heard {
         self.copies.expect();
     }
 
-    /// The tail has nothing any more with a lower place than this.
-    pub fn trim(&mut self, begins: u64) {
+    /// What the tail held up to this number has come.
+    fn caught_up(&mut self, read: u64, now: Instant) {
+        (self.read, self.read_at) = (read, Some(now));
+    }
+
+    /// The tail has nothing any more with a lower place than this. The link may.
+    pub fn trim(&mut self, begins: u64, now: Instant) {
+        if self.read_at.is_some_and(|read_at| now < read_at + LATE) {
+            return;
+        }
+        self.read_at = None;
         let gone = begins / WORD;
         let words = gone.saturating_sub(self.gone).min(self.places.len() as u64);
         self.places.drain(..words as usize);
@@ -155,13 +168,15 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Session<R, W> {
         self.link = Some(link);
         let missed = self.front.router.missed();
         let caught_up = self.catch_up(&missed).await;
-        self.heard.read = missed.last;
+        self.heard.caught_up(missed.last, Instant::now());
         Ok(caught_up.and_then(|()| meanwhile.into_iter().try_for_each(|routed| self.deliver(routed))))
     }
 
     async fn catch_up(&mut self, missed: &Missed) -> Result<(), End> {
         let outbox = self.outbox.clone();
-        self.heard.trim(self.front.router.tail_begins());
+        // The link before brings nothing any more.
+        self.heard.read_at = None;
+        self.heard.trim(self.front.router.tail_begins(), Instant::now());
         let (at_a_time, mut resent) = (self.at_a_time(), 0);
         // Who has just subscribed has missed nothing.
         let since = self.subscriptions.iter().map(|held| held.since).min().unwrap_or(u64::MAX);
@@ -224,5 +239,17 @@ mod tests {
         let mut heard = Heard::default();
         heard.expect_copies();
         assert_eq!([7, 7].map(|number| heard.is_first_copy(number, 1)), [true, false]);
+    }
+
+    #[test]
+    fn what_came_by_the_tail_is_known_as_long_as_a_link_may_bring_it() {
+        let (mut heard, now) = (Heard::default(), Instant::now());
+        [700, 900].into_iter().for_each(|place| heard.note(place));
+        heard.caught_up(800, now);
+        heard.trim(10_000, now + LATE / 2);
+        let came = [700, 701, 900].map(|place| heard.came_by_the_tail(place, place));
+        assert_eq!(came, [true, false, false], "700 came, 701 did not, 900 went in later");
+        heard.trim(10_000, now + LATE);
+        assert!(heard.places.is_empty());
     }
 }
