@@ -237,11 +237,13 @@ impl Keeper {
 
     /// Whoever has a link gets one to the router that runs now.
     fn begin(&mut self, outlet: Outlet, reason: Reason) {
-        let generation = self.router.lock().generation;
         self.outlet = outlet;
         self.works_on = None;
-        self.announce.send_replace(generation);
-        self.router.set_crowded(false);
+        {
+            let state = self.router.lock();
+            self.announce.send_replace(state.generation);
+            self.router.set_crowded(state.is_crowded(&self.router.limits, Instant::now()));
+        }
         self.router.pressed.notify_one();
         metrics::counter!("crosslink_router_rebuilds_total", "reason" => reason.name()).increment(1);
     }

@@ -403,7 +403,7 @@ impl State {
     /// Whether publishers should wait.
     fn is_crowded(&self, limits: &Limits, now: Instant) -> bool {
         let full = self.running.as_ref().is_some_and(|running| running.is_crowded(limits));
-        full || (self.is_moving(now) && !(self.bridge.is_roomy() && self.lasting.fits()))
+        full || (self.is_moving(now) && !(self.bridge.is_safe() && self.lasting.is_safe()))
     }
 
     fn tail_begins(&self) -> u64 {

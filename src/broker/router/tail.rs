@@ -16,9 +16,9 @@ use super::{
 /// More than may wait for a router that takes nothing, with what is on its way to the sessions.
 const MAX_MESSAGES: usize = 2 * MAX_WAITING;
 const MAX_BYTES: usize = 2 * MAX_WAITING_BYTES;
-/// So much of that may go in while links move: publishers have begun more before they can be told to wait.
-pub const SAFE: usize = MAX_MESSAGES / 4 * 3;
-const SAFE_BYTES: usize = MAX_BYTES / 4 * 3;
+/// So much of that may go in while links move before publishers wait: those who have waited have a turn, and put in more.
+pub const SAFE: usize = MAX_MESSAGES / 2;
+const SAFE_BYTES: usize = MAX_BYTES / 2;
 /// Longer than it takes to find out that a router hangs.
 const MAX_AGE: Duration = Duration::from_secs(20);
 /// A block is shared from this size on.
@@ -80,7 +80,7 @@ impl Taken {
     }
 
     /// Whether all of that is sure to be there still.
-    pub fn fits(&self) -> bool {
+    pub fn is_safe(&self) -> bool {
         self.messages < SAFE && self.bytes < SAFE_BYTES
     }
 }
@@ -118,6 +118,11 @@ impl Tail {
     /// Whether there is room for what is of no use once the oldest goes.
     pub fn is_roomy(&self) -> bool {
         self.messages < MAX_MESSAGES && self.bytes < MAX_BYTES
+    }
+
+    /// Whether there is so much room that publishers need not wait.
+    pub fn is_safe(&self) -> bool {
+        self.messages < SAFE && self.bytes < SAFE_BYTES
     }
 
     /// The place of the oldest message.
